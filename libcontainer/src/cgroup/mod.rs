@@ -1,0 +1,208 @@
+//! The container's cgroup: where it is, what it limits, how a process gets in, and what can be
+//! asked of it afterwards.
+//!
+//! Two axes. What the files are called: [`v1`] and [`v2`] turn resources into [`Write`]s, purely,
+//! and every part goes where its controller is mounted, so a hybrid host needs no case of its own.
+//! Who owns the directory: a [`Driver`]; [`driver`] is the one match.
+//!
+//! A process enters v1 hierarchies by writing `0` to `tasks` of each ([`enter`]): a single thread
+//! that moves itself needs no threadgroup lock, for which every other way waits an RCU grace
+//! period (11–18 ms). It enters the v2 hierarchy by being born there (CLONE_INTO_CGROUP).
+
+mod apply;
+mod devices;
+mod dir;
+mod freezer;
+mod fs;
+mod hierarchies;
+mod oom;
+mod plan;
+mod running;
+mod stats;
+mod systemd;
+mod v1;
+mod v2;
+mod wait;
+mod write;
+
+use std::{
+    collections::BTreeMap,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+pub use self::{
+    devices::Devices,
+    hierarchies::{Hierarchies, Hierarchy, Unified},
+    oom::{Oom, OomWatch},
+    plan::{Plan, Request, plan},
+    running::Cgroup,
+    stats::Stats,
+    write::{Need, Write},
+};
+use crate::error::Result;
+
+/// Who makes the cgroup's directory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Manager {
+    /// This library, in the cgroup file system.
+    #[default]
+    Cgroupfs,
+    /// systemd, as a transient unit.
+    Systemd,
+    /// Nobody: the container stays in the cgroup of its creator.
+    Disabled,
+}
+
+/// Where a container's cgroup is: what state.json has to remember.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Place {
+    manager: Manager,
+    paths: BTreeMap<String, PathBuf>,
+    /// Rootless without cgroupsPath: a hierarchy that refuses is left out (runc's rule).
+    #[serde(default)]
+    lenient: bool,
+}
+
+impl Place {
+    /// Controller to directory for v1; the empty key is the v2 directory, alone or beside v1 ones.
+    pub fn paths(&self) -> &BTreeMap<String, PathBuf> {
+        &self.paths
+    }
+
+    /// The v2 directory.
+    fn unified(&self) -> Option<&Path> {
+        self.paths.get("").map(PathBuf::as_path)
+    }
+
+    /// The v1 directories, each once, with one of its controllers.
+    fn v1(&self) -> BTreeMap<&Path, &str> {
+        let v1 = self.paths.iter().filter(|(controller, _)| !controller.is_empty());
+        v1.map(|(controller, path)| (path.as_path(), controller.as_str())).collect()
+    }
+
+    /// The directory where `controller` has its files.
+    fn home(&self, controller: &str) -> Option<&Path> {
+        self.paths.get(controller).or_else(|| self.paths.get("")).map(PathBuf::as_path)
+    }
+}
+
+/// What the cgroup is told before its first process enters.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Limits {
+    pub writes: Vec<Write>,
+    /// v2 only; on v1 device rules are writes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub devices: Option<Devices>,
+    /// v2 controllers that the cgroups above hand down to this one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub controllers: Vec<String>,
+    /// Host user that may manage the v2 cgroup from inside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<u32>,
+}
+
+/// The doors of a cgroup.
+#[derive(Debug, Default)]
+pub struct Entry {
+    /// Every v1 `tasks` file, for [`enter`].
+    pub tasks: Vec<OwnedFd>,
+    /// The v2 directory, for clone3(CLONE_INTO_CGROUP).
+    pub into: Option<OwnedFd>,
+}
+
+/// Moves the calling process, which must have a single thread, through the v1 doors. In the child:
+/// no allocation. Before unshare(CLONE_NEWCGROUP), whose root is where the process is then.
+///
+/// # Errors
+/// The kernel's refusal: ENOSPC from a cpuset without CPUs, EINVAL from a realtime process in a
+/// group without realtime runtime.
+pub fn enter(tasks: &[OwnedFd]) -> Result<(), Errno> {
+    tasks.iter().try_for_each(|door| rustix::io::write(door, b"0").map(|_| ()))
+}
+
+/// Makes, limits and removes the directories of a [`Place`].
+pub trait Driver {
+    /// Before the clone: makes the v2 directory and returns it for CLONE_INTO_CGROUP. `None` where
+    /// there is none to enter.
+    ///
+    /// # Errors
+    /// A cgroup that has processes already or is frozen, and whatever the kernel refuses. Nothing
+    /// that this call made is left then.
+    fn prepare(&self) -> Result<Option<OwnedFd>>;
+
+    /// Beside the child: the v1 directories, every limit, the device rules. `init` is for a
+    /// manager that moves the process itself.
+    ///
+    /// # Errors
+    /// As [`Driver::prepare`]. Everything that the two made is gone then; a child that is inside
+    /// already is killed for it.
+    fn create(&self, limits: &Limits, init: Option<i32>) -> Result<Entry>;
+
+    /// The doors of an existing cgroup.
+    ///
+    /// # Errors
+    /// When a directory is missing or closed to the caller.
+    fn open(&self) -> Result<Entry>;
+
+    /// Changes limits.
+    ///
+    /// # Errors
+    /// The first write that the kernel refuses, in whatever order.
+    fn apply(&self, writes: &[Write]) -> Result<()>;
+
+    /// Removes every directory with its sub-cgroups, after waiting until they are empty. Kills
+    /// nothing. Does as much as it can, as often as it is called. By the driver whose creation
+    /// failed or was never finished: only what it made.
+    ///
+    /// # Errors
+    /// All directories that remain, and why.
+    fn remove(&self) -> Result<()>;
+}
+
+/// The driver that owns the directories of `place`. A disabled manager has none, nor has a plan
+/// for systemd, which is refused when it is made: there is nothing that they could do differently.
+pub fn driver(place: &Place) -> Box<dyn Driver + '_> {
+    match place.manager {
+        Manager::Cgroupfs | Manager::Disabled | Manager::Systemd => {
+            Box::new(fs::Cgroupfs::new(place))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    /// `file=value @path` for each write: what the conversion tests compare.
+    pub(super) fn lines(writes: &[Write]) -> Vec<String> {
+        let line = |write: &Write| {
+            let at = write.at.as_deref().unwrap_or_default();
+            let at = at.strip_prefix("linux.resources.").unwrap_or(at);
+            let or = write.or.as_ref().map(|(file, value)| format!(" or {file}={value}"));
+            let need = match write.need {
+                Need::Required => "",
+                Need::IfPresent => " ifPresent",
+                Need::IfPermitted => " ifPermitted",
+            };
+            format!("{}={} @{at}{}{need}", write.file, write.value, or.unwrap_or_default())
+        };
+        writes.iter().map(line).collect()
+    }
+
+    pub(super) fn faults_of(faults: &[Error]) -> Vec<String> {
+        let line = |fault: &Error| {
+            let text = fault.to_string();
+            let what = text.split(" (config.json").next().unwrap_or_default();
+            let at = fault.spec_path().unwrap_or_default();
+            format!("{what} @{}", at.strip_prefix("linux.resources.").unwrap_or(at))
+        };
+        faults.iter().map(line).collect()
+    }
+}

@@ -1,0 +1,144 @@
+//! Watching for the kernel's out-of-memory killer: the eventfd of cgroup v1
+//! (Documentation/admin-guide/cgroup-v1/memory.rst, section 10), inotify on v2.
+
+use std::{
+    mem::MaybeUninit,
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+};
+
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    fs::{OFlags, inotify},
+    io::Errno,
+};
+
+use super::dir::{Dir, value_of};
+use crate::error::{Context, Result};
+
+/// What woke the watcher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oom {
+    /// The cgroup ran out of memory this often since the last look. On v1 also when the killer is
+    /// off; on v2 only what was killed counts.
+    Happened(u64),
+    /// Something else changed.
+    Nothing,
+    /// The cgroup has been removed or has no process any more; nothing will follow.
+    Gone,
+}
+
+/// Becomes readable (POLLIN) when there may be something to tell.
+#[derive(Debug)]
+pub struct OomWatch {
+    fd: OwnedFd,
+    dir: Dir,
+    seen: Seen,
+}
+
+#[derive(Debug)]
+enum Seen {
+    /// The watched file must stay open: closing it ends the notification.
+    V1 {
+        _control: OwnedFd,
+    },
+    V2 {
+        kills: u64,
+    },
+}
+
+impl OomWatch {
+    pub(super) fn v1(dir: Dir) -> Result<Self> {
+        let fd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .doing(|| "cannot create an eventfd")?;
+        let control = dir
+            .open_file("memory.oom_control", OFlags::RDONLY)
+            .map_err(|cause| dir.failed("open", "memory.oom_control", cause))?;
+        let line = format!("{} {}", fd.as_raw_fd(), control.as_raw_fd());
+        dir.write("cgroup.event_control", &line)
+            .map_err(|cause| dir.failed("write", "cgroup.event_control", cause))?;
+        Ok(Self { fd, dir, seen: Seen::V1 { _control: control } })
+    }
+
+    pub(super) fn v2(dir: Dir) -> Result<Self> {
+        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+        let fd = inotify::init(flags).doing(|| "cannot create an inotify instance")?;
+        for file in ["memory.events", "cgroup.events"] {
+            let path = dir.path().join(file);
+            inotify::add_watch(&fd, &path, inotify::WatchFlags::MODIFY)
+                .doing(|| format!("cannot watch {path:?}"))?;
+        }
+        let kills = v2_kills(&dir)?;
+        Ok(Self { fd, dir, seen: Seen::V2 { kills } })
+    }
+
+    /// What has happened since the last call. Does not wait.
+    ///
+    /// # Errors
+    /// When the counters cannot be read, although the cgroup is there.
+    pub fn look(&mut self) -> Result<Oom> {
+        match &mut self.seen {
+            Seen::V1 { .. } => {
+                let count = drain_eventfd(&self.fd).doing(|| "cannot read an eventfd")?;
+                // Removing the cgroup signals every eventfd of it.
+                match self.dir.exists("cgroup.event_control") {
+                    false => Ok(Oom::Gone),
+                    true if count == 0 => Ok(Oom::Nothing),
+                    true => Ok(Oom::Happened(count)),
+                }
+            }
+            Seen::V2 { kills } => {
+                drain_inotify(&self.fd).doing(|| "cannot read an inotify instance")?;
+                let Ok(events) = self.dir.read("cgroup.events") else { return Ok(Oom::Gone) };
+                let now = v2_kills(&self.dir)?;
+                let new = now.saturating_sub(*kills);
+                *kills = now;
+                match value_of(&events, "populated") {
+                    _ if new > 0 => Ok(Oom::Happened(new)),
+                    Some(0) => Ok(Oom::Gone),
+                    _ => Ok(Oom::Nothing),
+                }
+            }
+        }
+    }
+}
+
+impl AsFd for OomWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// How many processes the killer took so far (v1 since Linux 4.13).
+pub(super) fn v1_kills(dir: &Dir) -> Result<u64> {
+    let text = dir
+        .read("memory.oom_control")
+        .map_err(|cause| dir.failed("read", "memory.oom_control", cause))?;
+    Ok(value_of(&text, "oom_kill").unwrap_or(0))
+}
+
+pub(super) fn v2_kills(dir: &Dir) -> Result<u64> {
+    let text =
+        dir.read("memory.events").map_err(|cause| dir.failed("read", "memory.events", cause))?;
+    Ok(value_of(&text, "oom_kill").unwrap_or(0))
+}
+
+fn drain_eventfd(fd: &OwnedFd) -> Result<u64, Errno> {
+    let mut count = [0; 8];
+    match rustix::io::read(fd, &mut count) {
+        Ok(_) => Ok(u64::from_ne_bytes(count)),
+        Err(Errno::AGAIN) => Ok(0),
+        Err(errno) => Err(errno),
+    }
+}
+
+fn drain_inotify(fd: &OwnedFd) -> Result<(), Errno> {
+    let mut buffer = [const { MaybeUninit::uninit() }; 1024];
+    let mut reader = inotify::Reader::new(fd, &mut buffer);
+    loop {
+        match reader.next() {
+            Ok(_) => {}
+            Err(Errno::AGAIN) => return Ok(()),
+            Err(errno) => return Err(errno),
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! From a bundle to a container that waits for `start`, or runs.
+
+use std::{
+    fs,
+    io::IoSlice,
+    mem::MaybeUninit,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+
+use super::{
+    Container, Process, State, init_process,
+    notify::{self, Proxy},
+    store::Entry,
+};
+use crate::{
+    bundle::{self, Bundle},
+    cgroup::Manager,
+    error::{Context, Error, Kind, Result},
+    explain,
+    host::Host,
+    launch::{self, Ends},
+    plan::{self, Plan, check_id},
+    spawn::Child,
+    sync::{Channel, ToParent},
+};
+
+/// Whether the machine's root is at work, where the caller knows better.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rootless {
+    True,
+    False,
+    #[default]
+    Auto,
+}
+
+/// How to make a container; the names are those of `create`'s flags.
+#[derive(Debug, Default)]
+pub struct CreateOptions {
+    pub id: String,
+    pub bundle: PathBuf,
+    /// Directory under which the container's state is kept.
+    pub root: PathBuf,
+    pub manager: Manager,
+    pub rootless: Rootless,
+    /// A connected socket that receives the pty's master.
+    pub console: Option<OwnedFd>,
+    pub pid_file: Option<PathBuf>,
+    /// Path of a listening socket that receives a pidfd of the process.
+    pub pidfd_socket: Option<PathBuf>,
+    pub no_pivot: bool,
+    pub no_new_keyring: bool,
+    pub preserve_fds: u32,
+    /// Descriptors from 3 on that the caller was activated with (sd_listen_fds(3)).
+    pub listen_fds: u32,
+    /// The caller's NOTIFY_SOCKET.
+    pub notify_socket: Option<PathBuf>,
+    /// Run the program at once, as `run` does, instead of waiting for `start`.
+    pub start: bool,
+}
+
+/// What [`create`] made.
+#[derive(Debug)]
+pub struct Created {
+    pub container: Container,
+    pub process: Process,
+    pub warnings: Vec<String>,
+}
+
+/// Makes a container from a bundle.
+///
+/// # Errors
+/// [`Kind::InvalidConfig`] before anything exists; anything else after everything is gone again.
+pub fn create(options: CreateOptions) -> Result<Created> {
+    check_id(&options.id)?;
+    let bundle = bundle::load(&options.bundle)?;
+    let host = Host::probe()?;
+    let root = super::absolute(&options.root)?;
+    let plan = plan(&options, &bundle, &host, &root)?;
+    check_terminal(&plan, &options)?;
+    let (entry, _lock) = Entry::make(&root, &options.id)?;
+    let made = make(plan, options, &bundle, &entry, host.rootless());
+    let (state, process, warnings) = made.inspect_err(|_| drop(entry.remove()))?;
+    Ok(Created { container: Container { entry, state }, process, warnings })
+}
+
+fn plan(options: &CreateOptions, bundle: &Bundle, host: &Host, root: &Path) -> Result<Plan> {
+    let notify_dir =
+        options.notify_socket.as_ref().map(|_| root.join(&options.id).join(notify::DIR));
+    let options = plan::Options {
+        id: options.id.clone(),
+        bundle: bundle.dir.clone(),
+        manager: options.manager,
+        rootless: match options.rootless {
+            Rootless::True => true,
+            Rootless::False => false,
+            Rootless::Auto => host.rootless(),
+        },
+        no_pivot: options.no_pivot,
+        no_new_keyring: options.no_new_keyring,
+        preserve_fds: options.preserve_fds + options.listen_fds,
+        listen_fds: options.listen_fds,
+        notify_dir,
+    };
+    Plan::new(&bundle.spec, &options, host).map_err(first_of)
+}
+
+/// One line for the caller; the validator tells the rest.
+fn first_of(mut faults: Vec<Error>) -> Error {
+    let more = faults.len() - 1;
+    let first = faults.swap_remove(0);
+    match (more, first.hint_text()) {
+        (0, _) => first,
+        (_, Some(hint)) => {
+            let hint = format!("{hint} ({more} more faults: `rtn plan` names them all)");
+            first.hint(hint)
+        }
+        (_, None) => first.hint(format!("{more} more faults: `rtn plan` names them all")),
+    }
+}
+
+fn check_terminal(plan: &Plan, options: &CreateOptions) -> Result<()> {
+    let terminal = plan.process()?.terminal.is_some();
+    match (terminal, options.console.is_some()) {
+        (true, false) => Err(Error::config(
+            "process.terminal",
+            "cannot allocate tty if the runtime will detach without setting console socket",
+        )),
+        (false, true) => Err(Error::config(
+            "process.terminal",
+            "cannot use console socket if the runtime will not detach or allocate tty",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn make(
+    plan: Plan,
+    options: CreateOptions,
+    bundle: &Bundle,
+    entry: &Entry,
+    rootless: bool,
+) -> Result<(State, Process, Vec<String>)> {
+    let process = plan.process()?;
+    let mut state = State::new(&plan, rootless);
+    // From here on `delete` knows what there may be to remove, wherever this process dies.
+    entry.write(&state)?;
+    entry.write_config(&bundle.raw)?;
+    let proxy = notify_proxy(&options, entry)?;
+    let fifo = if options.start { None } else { Some(entry.make_fifo()?) };
+    let ends = Ends { fifo, console: options.console };
+    let record = |pid| {
+        let start = init_process::stat(pid).map_or(0, |stat| stat.start);
+        state.set_init(&plan, pid, start);
+        entry.write(&state)
+    };
+    let (child, channel) = launch::launch(&plan, process, ends, record)?;
+    let finished = finish(&plan, options.start.then_some(&channel), &child).and_then(|()| {
+        announce(&child, options.pid_file.as_deref(), options.pidfd_socket.as_deref())
+    });
+    let container = Container { entry: entry.clone(), state };
+    let finished = finished.and_then(|()| poststart(&plan, &container, options.start));
+    if let Err(error) = finished {
+        launch::end(&child);
+        let _ = container.cgroup().remove();
+        return Err(error);
+    }
+    if let Some(proxy) = proxy.filter(|_| options.start) {
+        container.init().map_or(Ok(()), |init| proxy.forward(&init))?;
+    }
+    let process = Process { pid: child.pid, pidfd: child.pidfd };
+    Ok((container.state, process, plan.warnings))
+}
+
+/// The directory is made by create, because it is mounted then; the socket in it is bound by
+/// whoever starts the container.
+fn notify_proxy(options: &CreateOptions, entry: &Entry) -> Result<Option<Proxy>> {
+    let Some(host) = &options.notify_socket else { return Ok(None) };
+    let dir = entry.path(notify::DIR);
+    fs::create_dir(&dir).doing(|| format!("cannot make {dir:?}"))?;
+    if options.start { Proxy::bind(entry, host).map(Some) } else { Ok(None) }
+}
+
+/// After `Go` a process without a fifo runs its program: the channel's end says that it does.
+pub(super) fn finish(plan: &Plan, channel: Option<&Channel>, _child: &Child) -> Result<()> {
+    let Some(channel) = channel else { return Ok(()) };
+    match channel.next().doing(|| "cannot hear from the container process")? {
+        None => Ok(()),
+        Some((ToParent::Failed(failure), _)) => Err(explain::failure(plan, failure)),
+        Some((message, _)) => Err(Error::new(Kind::Bug, format!("unexpected message {message:?}"))),
+    }
+}
+
+fn poststart(plan: &Plan, container: &Container, started: bool) -> Result<()> {
+    match (started, container.init()) {
+        (true, Some(init)) => container.run_poststart(&plan.hooks.poststart, &init),
+        _ => Ok(()),
+    }
+}
+
+/// Tells the caller about the process, in the ways that it asked for. The pid file comes last and
+/// whole: callers take its existence for success.
+pub(super) fn announce(
+    child: &Child,
+    pid_file: Option<&Path>,
+    pidfd_socket: Option<&Path>,
+) -> Result<()> {
+    if let Some(path) = pidfd_socket {
+        let socket = UnixStream::connect(path).doing(|| format!("cannot connect to {path:?}"))?;
+        send_fd(socket.as_fd(), child.pidfd.as_fd())
+            .doing(|| format!("cannot send a pidfd to {path:?}"))?;
+    }
+    if let Some(path) = pid_file {
+        write_pid_file(path, child.pid).doing(|| format!("cannot write {path:?}"))?;
+    }
+    Ok(())
+}
+
+fn send_fd(socket: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> rustix::io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = [fd];
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    let data = [IoSlice::new(b"pidfd")];
+    rustix::net::sendmsg(socket, &data, &mut control, SendFlags::NOSIGNAL).map(drop)
+}
+
+fn write_pid_file(path: &Path, pid: i32) -> std::io::Result<()> {
+    let name = path.file_name().ok_or(std::io::ErrorKind::IsADirectory)?.to_string_lossy();
+    let new = path.with_file_name(format!(".{name}"));
+    fs::write(&new, pid.to_string())?;
+    fs::rename(&new, path)
+}

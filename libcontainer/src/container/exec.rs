@@ -1,0 +1,163 @@
+//! One more process in a running container.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use oci_spec::runtime::{self as oci, LinuxNamespaceType};
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use super::{Container, Process, Status, create::announce, init_process::InitProcess, not_running};
+use crate::{
+    cgroup,
+    error::{Context, Error, Kind, Result},
+    explain,
+    host::Host,
+    join::Join,
+    launch::{end, raise_rlimits},
+    plan::{self, Plan},
+    process::Procfs,
+    spawn::{self, Child, Refusal},
+    sync::{self, Channel, ToChild, ToParent},
+};
+
+/// How to run a process in a container; the names are those of `exec`'s flags.
+#[derive(Debug)]
+pub struct ExecOptions {
+    /// Complete: what the caller did not say is taken from the container's own process already.
+    pub process: oci::Process,
+    /// A connected socket that receives the pty's master.
+    pub console: Option<OwnedFd>,
+    pub pid_file: Option<PathBuf>,
+    /// Path of a listening socket that receives a pidfd of the process.
+    pub pidfd_socket: Option<PathBuf>,
+    pub preserve_fds: u32,
+    pub listen_fds: u32,
+    /// `[controller,…:]path` below the container's cgroup.
+    pub cgroup: Vec<String>,
+    pub ignore_paused: bool,
+}
+
+impl Container {
+    /// Runs a process; it has executed its program when this returns.
+    ///
+    /// # Errors
+    /// [`Kind::WrongState`] when the container is stopped or paused; [`Kind::Exec`] when the
+    /// program cannot be executed.
+    pub fn exec(&self, options: ExecOptions) -> Result<(Process, Vec<String>)> {
+        let init = self
+            .init()
+            .ok_or_else(|| Error::new(Kind::WrongState, "cannot exec in a stopped container"))?;
+        match self.status() {
+            Status::Paused if !options.ignore_paused => {
+                return Err(Error::new(
+                    Kind::WrongState,
+                    "cannot exec in a paused container (use --ignore-paused to override)",
+                ));
+            }
+            Status::Stopped => return Err(not_running()),
+            _ => {}
+        }
+        let plan = self.plan_exec(&options)?;
+        let child = self.launch_exec(&plan, &options, &init)?;
+        if let Err(error) =
+            announce(&child, options.pid_file.as_deref(), options.pidfd_socket.as_deref())
+        {
+            end(&child);
+            return Err(error);
+        }
+        Ok((Process { pid: child.pid, pidfd: child.pidfd }, plan.warnings))
+    }
+
+    /// The container's own plan with another process: its namespaces' id maps, seccomp filter and
+    /// personality hold for it as well.
+    fn plan_exec(&self, options: &ExecOptions) -> Result<Plan> {
+        let mut spec = self.spec()?;
+        spec.set_process(Some(options.process.clone()));
+        // Its limits are not the process's to set.
+        if let Some(linux) = spec.linux_mut() {
+            linux.set_resources(None).set_cgroups_path(None);
+        }
+        let plan_options = plan::Options {
+            id: self.id().to_owned(),
+            bundle: self.state.bundle.clone(),
+            manager: cgroup::Manager::Disabled,
+            rootless: self.state.rootless,
+            no_pivot: false,
+            no_new_keyring: !self.state.new_keyring,
+            preserve_fds: options.preserve_fds + options.listen_fds,
+            listen_fds: options.listen_fds,
+            notify_dir: None,
+        };
+        Plan::new(&spec, &plan_options, &Host::probe()?).map_err(|mut faults| faults.swap_remove(0))
+    }
+
+    fn launch_exec(&self, plan: &Plan, options: &ExecOptions, init: &InitProcess) -> Result<Child> {
+        let process = plan.process()?;
+        if process.terminal.is_some() != options.console.is_some() {
+            return Err(Error::new(
+                Kind::InvalidConfig,
+                "cannot allocate tty without a console socket",
+            ));
+        }
+        let entry = self.cgroup().entry(&options.cgroup)?;
+        let (parent, child_end) = sync::pair().doing(|| "cannot make a socket pair")?;
+        let join = Join {
+            sync: child_end,
+            procfs: Procfs::open().doing(|| "cannot open /proc")?,
+            console: options.console.as_ref(),
+            tasks: entry.tasks,
+            init: init.pidfd.as_fd(),
+            namespaces: self.state.private_flags(),
+            root: self.foreign_root(init)?,
+        };
+        let into = entry.into.as_ref().map(AsFd::as_fd);
+        let ends = (&parent, &join.sync);
+        let child = spawn::by_joiner(0, into, ends, || join.enter(), || join.run(plan, process));
+        let child = child.map_err(|refusal| match refusal {
+            Refusal::Error(error) => error,
+            Refusal::Failure(failure) => explain::failure(plan, failure),
+        })?;
+        drop(join);
+        accompany(plan, process, &parent, &child).inspect_err(|_| end(&child))?;
+        Ok(child)
+    }
+
+    /// A container without a mount namespace lives in a chroot, which setns(2) does not enter.
+    fn foreign_root(&self, init: &InitProcess) -> Result<Option<OwnedFd>> {
+        if self.state.is_private(LinuxNamespaceType::Mount) {
+            return Ok(None);
+        }
+        let path = format!("/proc/{}/root", init.pid);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(CWD, Path::new(&path), flags, Mode::empty())
+            .doing(|| format!("cannot open {path}"))
+            .map(Some)
+    }
+}
+
+fn accompany(plan: &Plan, process: &plan::Process, parent: &Channel, child: &Child) -> Result<()> {
+    let hear = || parent.next().doing(|| "cannot hear from the process");
+    loop {
+        match hear()? {
+            Some((ToParent::Ready, _)) => break,
+            Some((ToParent::Listener, Some(listener))) => {
+                crate::launch::hand_over_listener(plan, child.pid, &listener)?;
+            }
+            Some((ToParent::Failed(failure), _)) => return Err(explain::failure(plan, failure)),
+            Some((message, _)) => {
+                return Err(Error::new(Kind::Bug, format!("unexpected message {message:?}")));
+            }
+            None => return Err(explain::death(child, None)),
+        }
+    }
+    raise_rlimits(process, child.pid)?;
+    crate::launch::set_oom_score_adj(process, child.pid)?;
+    parent.tell(ToChild::Go, &[]).doing(|| "cannot let the process go")?;
+    match hear()? {
+        None => Ok(()),
+        Some((ToParent::Failed(failure), _)) => Err(explain::failure(plan, failure)),
+        Some((message, _)) => Err(Error::new(Kind::Bug, format!("unexpected message {message:?}"))),
+    }
+}

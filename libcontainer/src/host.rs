@@ -1,0 +1,59 @@
+//! What this machine offers, looked at once. Plain data, so that a test can invent a host.
+
+use std::fs;
+
+use serde::Serialize;
+
+use crate::{
+    cgroup::Hierarchies,
+    error::{Context, Result},
+};
+
+/// The facts that a [`crate::plan::Plan`] depends on beside config.json.
+#[derive(Clone, Debug, Serialize)]
+pub struct Host {
+    /// The caller's effective user and group ids.
+    pub euid: u32,
+    pub egid: u32,
+    /// Whether this process is root of the initial user namespace (or of one that maps all ids).
+    pub initial_user_namespace: bool,
+    /// Capabilities that this process may hand on, as bits (capabilities(7)).
+    pub capabilities: u64,
+    pub apparmor: bool,
+    pub selinux: bool,
+    pub cgroup: Hierarchies,
+}
+
+impl Host {
+    /// Looks.
+    ///
+    /// # Errors
+    /// When /proc or /sys/fs/cgroup cannot be read.
+    pub fn probe() -> Result<Self> {
+        let own = rustix::thread::capabilities(None).doing(|| "cannot read own capabilities")?;
+        Ok(Self {
+            euid: rustix::process::geteuid().as_raw(),
+            egid: rustix::process::getegid().as_raw(),
+            initial_user_namespace: maps_all_ids(),
+            capabilities: own.permitted.bits(),
+            apparmor: enabled("/sys/module/apparmor/parameters/enabled"),
+            selinux: fs::exists("/sys/fs/selinux/enforce").unwrap_or(false),
+            cgroup: Hierarchies::probe()?,
+        })
+    }
+
+    /// Whether this process lacks the rights of the machine's root.
+    pub fn rootless(&self) -> bool {
+        self.euid != 0 || !self.initial_user_namespace
+    }
+}
+
+/// The initial user namespace maps every id to itself in one line (user_namespaces(7)).
+fn maps_all_ids() -> bool {
+    fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
+}
+
+fn enabled(parameter: &str) -> bool {
+    fs::read(parameter).is_ok_and(|text| text.starts_with(b"Y"))
+}

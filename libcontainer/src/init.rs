@@ -1,0 +1,217 @@
+//! Everything the container process does, in order. The list is docs/create.md and the runtime
+//! specification's "Lifecycle". It reads the plan and decides nothing; `at` and `each` name the
+//! step that failed, and the parent finds the words.
+
+use std::{convert::Infallible, ffi::CString, os::fd::OwnedFd};
+
+use oci_spec::runtime::LinuxNamespaceType;
+use rustix::{fs::Mode, io::Errno, process::DumpableBehavior};
+
+use crate::{
+    cgroup, hooks,
+    namespaces::{self, NamespaceFd},
+    plan::{Plan, Process, Sysctl},
+    process::{self, Label, Procfs},
+    rootfs::{self, Masks, Root},
+    seccomp,
+    step::{Failure, Step, at, each},
+    sync::{Channel, ToChild, ToParent},
+    sys,
+};
+
+/// What the child needs that memory cannot hold; opened by the parent before the clone.
+#[derive(Debug)]
+pub(crate) struct Fds {
+    pub(crate) sync: Channel,
+    pub(crate) procfs: Procfs,
+    /// The exec fifo, which `start` writes to; without it the process runs at once.
+    pub(crate) fifo: Option<OwnedFd>,
+    /// Receives the pty's master.
+    pub(crate) console: Option<OwnedFd>,
+    /// In the order of `namespaces.joined`; empty if a joiner has entered them already.
+    pub(crate) joined: Vec<NamespaceFd>,
+    /// Detached mounts for what a process in a new user namespace may not reach any more.
+    pub(crate) root_source: Option<OwnedFd>,
+    pub(crate) sources: Vec<Option<OwnedFd>>,
+}
+
+/// The container process: never returns.
+pub(crate) fn run(plan: &Plan, process: &Process, fds: &Fds) -> ! {
+    let Err(failure) = be_born(plan, process, fds);
+    // If nobody listens any more, nobody wants to know.
+    let _ = fds.sync.report(ToParent::Failed(failure), None);
+    sys::process::exit_now(1)
+}
+
+fn be_born(plan: &Plan, process: &Process, fds: &Fds) -> Result<Infallible, Failure> {
+    let namespaces = &plan.namespaces;
+    at(Step::Sync, namespaces::start_child())?;
+    at(Step::Sync, wait_for_maps(plan, fds))?;
+    at(Step::TimeOffsets, namespaces::time(namespaces, &fds.procfs))?;
+    at(Step::Root, namespaces::become_root(namespaces))?;
+    each(Step::Join, &fds.joined, NamespaceFd::enter)?;
+    at(Step::Unshare, namespaces::unshare(namespaces))?;
+    at(Step::Loopback, namespaces::loopback(namespaces))?;
+    // From here on the process is on its way into a place that others may share: nobody there may
+    // trace it or look through it at the host (CVE-2016-9962).
+    at(Step::Sync, rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))?;
+
+    let tasks = at(Step::Sync, fds.sync.expect(ToChild::Cgroup))?;
+    at(Step::Cgroup, cgroup::enter(&tasks))?;
+    at(Step::Cgroup, namespaces::unshare_cgroup(namespaces))?;
+    drop(tasks);
+
+    at(Step::Keyring, new_keyring(plan))?;
+    at(Step::Session, rustix::process::setsid())?;
+
+    rustix::process::umask(Mode::empty());
+    let root = at(Step::Rootfs, rootfs::prepare(&plan.rootfs, fds.root_source.as_ref()))?;
+    mount_all(plan, &root, fds)?;
+    each(Step::Device, &plan.devices, |device| rootfs::node(&root, device))?;
+    at(Step::DevLinks, dev_links(plan, &root))?;
+    at(Step::Cwd, root.directory(process.cwd_path()).map(drop))?;
+
+    at(Step::Sync, ask_for_hooks(plan, fds))?;
+    let state = plan.hook_state("creating", std::process::id() as i32);
+    each(Step::HookCreateContainer, &plan.hooks.create_container, |hook| hooks::run(hook, &state))?;
+
+    at(Step::Console, console(process, &root, fds))?;
+    at(
+        Step::Hostname,
+        plan.hostname.as_ref().map_or(Ok(()), |name| rustix::system::sethostname(name.to_bytes())),
+    )?;
+    at(
+        Step::Domainname,
+        plan.domainname
+            .as_ref()
+            .map_or(Ok(()), |name| rustix::system::setdomainname(name.to_bytes())),
+    )?;
+    each(Step::Sysctl, &plan.sysctls, |sysctl| write_sysctl(sysctl, &fds.procfs))?;
+    each(Step::Remount, &plan.mounts, |mount| rootfs::late_read_only(&root, mount))?;
+    each(Step::ReadonlyPath, &plan.readonly_paths, |path| rootfs::read_only(&root, path))?;
+    let mut masks = Masks::default();
+    each(Step::MaskedPath, &plan.masked_paths, |path| masks.cover(&root, path))?;
+    drop(masks);
+    at(Step::RootReadonly, rootfs::set_read_only(&root, &plan.rootfs))?;
+    at(Step::Pivot, rootfs::enter(&root, &plan.rootfs))?;
+    drop(root);
+    rustix::process::umask(Mode::from_raw_mode(process.umask));
+
+    let program = become_process(
+        process,
+        plan.seccomp.as_ref().map(|seccomp| &seccomp.filter),
+        &fds.sync,
+        &fds.procfs,
+    )?;
+    at(Step::Sync, fds.sync.report(ToParent::Ready, None))?;
+    at(Step::Sync, fds.sync.expect_go())?;
+    at(Step::Start, wait_for_start(fds.fifo.as_ref()))?;
+    let state = plan.hook_state("created", std::process::id() as i32);
+    each(Step::HookStartContainer, &plan.hooks.start_container, |hook| hooks::run(hook, &state))?;
+    at(Step::Exec, process::replace(&program.path, process, program.home.as_deref()))
+}
+
+/// What the last call needs.
+pub(crate) struct Program {
+    pub(crate) path: CString,
+    pub(crate) home: Option<CString>,
+}
+
+/// From root of the container to the process's user; the same for init and for exec. The order is
+/// runc's, which callers' seccomp profiles are made for: without no_new_privs a filter needs
+/// CAP_SYS_ADMIN and comes before the capabilities go; with it, it comes as late as possible, so
+/// that the profile has to allow less.
+pub(crate) fn become_process(
+    process: &Process,
+    filter: Option<&seccomp::Filter>,
+    sync: &Channel,
+    procfs: &Procfs,
+) -> Result<Program, Failure> {
+    let late_filter = process.no_new_privileges;
+    at(Step::Personality, process::personality(process.personality))?;
+    at(Step::NoNewPrivileges, process::no_new_privileges(process.no_new_privileges))?;
+    at(
+        Step::ApparmorProfile,
+        process::label_for_exec(procfs, Label::Apparmor, process.apparmor_profile.as_deref()),
+    )?;
+    at(
+        Step::SelinuxLabel,
+        process::label_for_exec(procfs, Label::Selinux, process.selinux_label.as_deref()),
+    )?;
+    at(Step::Stdio, process::own_stdio(process))?;
+    at(Step::Stdio, sys::process::close_on_exec_from(3 + process.preserve_fds))?;
+    install(filter.filter(|_| !late_filter), sync)?;
+    let own_limits = if process.rlimits_by_parent { &[][..] } else { &process.rlimits };
+    each(Step::Rlimit, own_limits, |limit| process::rlimits::set(None, limit))?;
+    at(Step::Capabilities, process::capabilities_before_ids(&process.capabilities))?;
+    at(Step::Ids, process::become_user(process))?;
+    at(Step::Cwd, process::enter_cwd(&process.cwd))?;
+    let path = at(Step::Lookup, process::find(process))?;
+    let home = process.needs_home.then(|| process::home(process.uid));
+    // The parent is still there to notice if this dies from here on: it waits for Ready.
+    at(Step::Sync, rustix::process::set_parent_process_death_signal(None))?;
+    install(filter.filter(|_| late_filter), sync)?;
+    Ok(Program { path, home })
+}
+
+fn install(filter: Option<&seccomp::Filter>, sync: &Channel) -> Result<(), Failure> {
+    let Some(filter) = filter else { return Ok(()) };
+    if let Some(listener) = at(Step::Seccomp, seccomp::install(filter))? {
+        use std::os::fd::AsFd;
+        at(Step::Sync, sync.report(ToParent::Listener, Some(listener.as_fd())))?;
+    }
+    Ok(())
+}
+
+fn wait_for_maps(plan: &Plan, fds: &Fds) -> Result<(), Errno> {
+    match plan.namespaces.new(LinuxNamespaceType::User) {
+        true => fds.sync.expect(ToChild::Mapped).map(drop),
+        false => Ok(()),
+    }
+}
+
+fn new_keyring(plan: &Plan) -> Result<(), Errno> {
+    if plan.new_keyring { process::join_keyring(&plan.id) } else { Ok(()) }
+}
+
+fn mount_all(plan: &Plan, root: &Root, fds: &Fds) -> Result<(), Failure> {
+    let mut index = 0;
+    each(Step::Mount, &plan.mounts, |mount| {
+        let source = fds.sources.get(index).and_then(Option::as_ref);
+        index += 1;
+        rootfs::mount(root, mount, source)
+    })
+}
+
+fn dev_links(plan: &Plan, root: &Root) -> Result<(), Errno> {
+    if plan.furnish_dev { rootfs::links(root) } else { Ok(()) }
+}
+
+/// prestart and createRuntime run on the parent's side; without any, the two need not meet.
+fn ask_for_hooks(plan: &Plan, fds: &Fds) -> Result<(), Errno> {
+    if !plan.hooks.before_pivot_in_runtime() {
+        return Ok(());
+    }
+    fds.sync.report(ToParent::RunHooks, None)?;
+    fds.sync.expect(ToChild::HooksDone).map(drop)
+}
+
+fn console(process: &Process, root: &Root, fds: &Fds) -> Result<(), Errno> {
+    use std::os::fd::AsFd;
+    let (Some(terminal), Some(console)) = (process.terminal, &fds.console) else { return Ok(()) };
+    let slave = process::open_terminal(root, terminal, console.as_fd())?;
+    rootfs::console(root, &slave)
+}
+
+fn write_sysctl(sysctl: &Sysctl, procfs: &Procfs) -> Result<(), Errno> {
+    let file = std::path::Path::new("sys").join(&sysctl.file);
+    procfs.write(&file, sysctl.value.as_bytes())
+}
+
+/// The child holds the fifo open for reading and writing, so that a plain read(2), which every
+/// seccomp profile allows, waits for the byte of `start` even while nobody else has it open.
+fn wait_for_start(fifo: Option<&OwnedFd>) -> Result<(), Errno> {
+    let Some(fifo) = fifo else { return Ok(()) };
+    let mut byte = [0];
+    rustix::io::retry_on_intr(|| rustix::io::read(fifo, &mut byte)).map(drop)
+}

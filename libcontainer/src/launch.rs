@@ -1,0 +1,231 @@
+//! The parent's side of a container's birth, in order; `init.rs` is the other side and `sync.rs`
+//! the picture of both.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::PathBuf,
+};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+
+use crate::{
+    cgroup::{self, Cgroup},
+    error::{Context, Error, Kind, Result},
+    explain, hooks, idmap,
+    init::{self, Fds},
+    namespaces::{NamespaceFd, enter_all},
+    plan::{Plan, Process, mounts::Action},
+    process::{Procfs, rlimits},
+    rootfs, seccomp,
+    spawn::{self, Child, Refusal},
+    step::{Step, at},
+    sync::{self, Channel, ToChild, ToParent},
+};
+
+/// What comes from outside the plan.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) fifo: Option<OwnedFd>,
+    pub(crate) console: Option<OwnedFd>,
+}
+
+/// Makes the container process. It is ready when this returns: it waits for the fifo, or runs if
+/// there is none. `record` is called with its pid once it is certain to live.
+///
+/// # Errors
+/// Any failure on either side. Then nothing is left: no process, no cgroup.
+pub(crate) fn launch(
+    plan: &Plan,
+    process: &Process,
+    ends: Ends,
+    record: impl FnOnce(i32) -> Result<()>,
+) -> Result<(Child, Channel)> {
+    let (parent, child_end) = sync::pair().doing(|| "cannot make a socket pair")?;
+    let fds = open_fds(plan, child_end, ends)?;
+    let driver = cgroup::driver(&plan.cgroup.place);
+    let into = driver.prepare()?;
+    let child = match clone(plan, process, fds, &parent, into.as_ref().map(AsFd::as_fd)) {
+        Ok(child) => child,
+        Err(refusal) => {
+            let _ = driver.remove();
+            return Err(match refusal {
+                Refusal::Error(error) => error,
+                Refusal::Failure(failure) => explain::failure(plan, failure),
+            });
+        }
+    };
+    let entry = prepare(plan, process, &parent, &child)
+        .and_then(|()| driver.create(&plan.cgroup.limits, Some(child.pid)));
+    let entry = match entry {
+        Ok(entry) => entry,
+        Err(error) => {
+            end(&child);
+            // If `create` was the one that failed it has removed what it made.
+            let _ = driver.remove();
+            return Err(error);
+        }
+    };
+    let born = enter_cgroup(&parent, &entry).and_then(|()| {
+        accompany(plan, &parent, &child)?;
+        raise_rlimits(process, child.pid)?;
+        record(child.pid)?;
+        parent.tell(ToChild::Go, &[]).doing(|| "cannot let the container process go")
+    });
+    match born {
+        Ok(()) => Ok((child, parent)),
+        Err(error) => {
+            end(&child);
+            let _ = driver.remove();
+            Err(error)
+        }
+    }
+}
+
+/// Everything the child inherits, opened while nothing exists that would have to be cleaned up.
+fn open_fds(plan: &Plan, sync: Channel, ends: Ends) -> Result<Fds> {
+    let joined = plan.namespaces.joined.iter().map(NamespaceFd::open).collect::<Result<_>>()?;
+    let procfs = Procfs::open().doing(|| "cannot open /proc")?;
+    if !plan.rootfs.path.is_dir() {
+        let what = format!("invalid rootfs {:?}: no such directory", plan.rootfs.path);
+        return Err(Error::config("root.path", what)
+            .hint("root.path is relative to the bundle unless it is absolute"));
+    }
+    let mut fds = Fds {
+        sync,
+        procfs,
+        fifo: ends.fifo,
+        console: ends.console,
+        joined,
+        root_source: None,
+        sources: Vec::new(),
+    };
+    if plan.sources_by_parent {
+        open_sources(plan, &mut fds)?;
+    }
+    Ok(fds)
+}
+
+fn open_sources(plan: &Plan, fds: &mut Fds) -> Result<()> {
+    use std::{ffi::CString, os::unix::ffi::OsStrExt};
+    let path = CString::new(plan.rootfs.path.as_os_str().as_bytes()).unwrap_or_default();
+    let root = rootfs::open_source(&path, true);
+    fds.root_source = Some(
+        root.doing(|| "cannot open the root filesystem").map_err(|error| error.at("root.path"))?,
+    );
+    let sources = plan.mounts.iter().map(|mount| match mount.action {
+        Action::Bind { recursive } => rootfs::open_source(&mount.source, recursive)
+            .map(Some)
+            .doing(|| format!("cannot open mount source {:?}", mount.source.to_string_lossy()))
+            .map_err(|error| error.at(format!("{}.source", mount.at()))),
+        _ => Ok(None),
+    });
+    fds.sources = sources.collect::<Result<_>>()?;
+    Ok(())
+}
+
+fn clone(
+    plan: &Plan,
+    process: &Process,
+    mut fds: Fds,
+    parent: &Channel,
+    into: Option<BorrowedFd<'_>>,
+) -> std::result::Result<Child, Refusal> {
+    let flags = plan.namespaces.clone_flags();
+    if !plan.namespaces.needs_joiner() {
+        return Ok(spawn::directly(flags, into, || init::run(plan, process, &fds))?);
+    }
+    let joined = std::mem::take(&mut fds.joined);
+    let join = || at(Step::Join, enter_all(&joined));
+    spawn::by_joiner(flags, into, (parent, &fds.sync), join, || init::run(plan, process, &fds))
+}
+
+/// What only the parent may write about the child.
+fn prepare(plan: &Plan, process: &Process, parent: &Channel, child: &Child) -> Result<()> {
+    set_oom_score_adj(process, child.pid)?;
+    if let Some(user) = &plan.namespaces.user {
+        idmap::write(user, child.pid)?;
+        parent.tell(ToChild::Mapped, &[]).doing(|| "cannot talk to the container process")?;
+    }
+    Ok(())
+}
+
+/// proc_pid_oom_score_adj(5).
+pub(crate) fn set_oom_score_adj(process: &Process, pid: i32) -> Result<()> {
+    let Some(score) = process.oom_score_adj else { return Ok(()) };
+    let path = PathBuf::from(format!("/proc/{pid}/oom_score_adj"));
+    std::fs::write(&path, score.to_string())
+        .doing(|| format!("cannot set oom_score_adj to {score}"))
+        .map_err(|error| {
+            error
+                .at("process.oomScoreAdj")
+                .hint("lowering the score needs CAP_SYS_RESOURCE in the initial user namespace")
+        })
+}
+
+fn enter_cgroup(parent: &Channel, entry: &cgroup::Entry) -> Result<()> {
+    let tasks: Vec<_> = entry.tasks.iter().map(AsFd::as_fd).collect();
+    // A child that died says why on the channel; that is better than this EPIPE.
+    let _ = parent.tell(ToChild::Cgroup, &tasks);
+    Ok(())
+}
+
+/// For a process in a user namespace; see [`Process::rlimits_by_parent`].
+pub(crate) fn raise_rlimits(process: &Process, pid: i32) -> Result<()> {
+    let limits = process.rlimits.iter().filter(|_| process.rlimits_by_parent).enumerate();
+    for (index, limit) in limits {
+        rlimits::set(Pid::from_raw(pid), limit)
+            .map_err(|errno| explain::rlimit(process, index, errno.into()))?;
+    }
+    Ok(())
+}
+
+/// Answers the child until it is ready.
+fn accompany(plan: &Plan, parent: &Channel, child: &Child) -> Result<()> {
+    loop {
+        match parent.next().doing(|| "cannot hear from the container process")? {
+            Some((ToParent::RunHooks, _)) => {
+                let state = plan.hook_state("creating", child.pid);
+                hooks::run_all("prestart", &plan.hooks.prestart, &state)?;
+                hooks::run_all("createRuntime", &plan.hooks.create_runtime, &state)?;
+                let told = parent.tell(ToChild::HooksDone, &[]);
+                told.doing(|| "cannot talk to the container process")?;
+            }
+            Some((ToParent::Listener, Some(listener))) => {
+                hand_over_listener(plan, child.pid, &listener)?;
+            }
+            Some((ToParent::Ready, _)) => return Ok(()),
+            Some((ToParent::Failed(failure), _)) => return Err(explain::failure(plan, failure)),
+            Some((message, _)) => {
+                return Err(Error::new(Kind::Bug, format!("unexpected message {message:?}")));
+            }
+            None => return Err(explain::death(child, Some(&Cgroup::open(&plan.cgroup.place)))),
+        }
+    }
+}
+
+/// runtime-spec, config-linux.md "The Container Process State".
+pub(crate) fn hand_over_listener(plan: &Plan, pid: i32, listener: &OwnedFd) -> Result<()> {
+    let Some(seccomp) = &plan.seccomp else { return Ok(()) };
+    let Some(path) = &seccomp.listener_path else { return Ok(()) };
+    let state = serde_json::json!({
+        "ociVersion": plan.oci_version,
+        "fds": ["seccompFd"],
+        "pid": pid,
+        "metadata": seccomp.listener_metadata,
+        "state": {
+            "ociVersion": plan.oci_version,
+            "id": plan.id,
+            "status": "creating",
+            "pid": pid,
+            "bundle": plan.bundle,
+            "annotations": plan.annotations,
+        },
+    });
+    seccomp::notify::send(path, state.to_string().as_bytes(), listener.as_fd())
+}
+
+/// Kills and reaps a child that is not wanted any more.
+pub(crate) fn end(child: &Child) {
+    let _ = rustix::process::pidfd_send_signal(&child.pidfd, Signal::KILL);
+    let _ = rustix::process::waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED);
+}

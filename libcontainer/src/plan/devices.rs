@@ -1,0 +1,166 @@
+//! The device nodes of /dev: the ones that every container has, and linux.devices.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType, LinuxNamespaceType};
+use serde::Serialize;
+
+use super::{Namespaces, process::clean};
+use crate::{error::Error, host::Host};
+
+/// A node to make in the root filesystem.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Device {
+    pub path: PathBuf,
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    pub major: u32,
+    pub minor: u32,
+    /// Permission bits.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub method: Method,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    Character,
+    Block,
+    Fifo,
+}
+
+/// How the node comes to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    Mknod,
+    /// The host's node of the same path: mknod(2) of a device needs CAP_MKNOD in the initial user
+    /// namespace.
+    Bind,
+}
+
+/// Default devices of runtime-spec, config-linux.md; ptmx is a link and console a bind mount.
+const DEFAULTS: [(&str, u32, u32); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+pub(crate) fn plan(
+    linux: &Linux,
+    namespaces: &Namespaces,
+    host: &Host,
+    furnish_dev: bool,
+    faults: &mut Vec<Error>,
+) -> Vec<Device> {
+    let method = match namespaces.private(LinuxNamespaceType::User) || !host.initial_user_namespace
+    {
+        true => Method::Bind,
+        false => Method::Mknod,
+    };
+    let asked = linux.devices().as_deref().unwrap_or_default();
+    let asked = asked.iter().enumerate().filter_map(|(index, device)| {
+        plan_one(&format!("linux.devices[{index}]"), device, method, faults)
+    });
+    let asked: Vec<_> = asked.collect();
+    // Where /dev is the host's own directory nothing is put into it.
+    if !furnish_dev {
+        return Vec::new();
+    }
+    let defaults = DEFAULTS
+        .into_iter()
+        .filter(|(path, ..)| !asked.iter().any(|device| device.path == Path::new(path)));
+    let defaults = defaults.map(|(path, major, minor)| Device {
+        path: path.into(),
+        kind: Kind::Character,
+        major,
+        minor,
+        mode: 0o666,
+        uid: 0,
+        gid: 0,
+        method,
+    });
+    defaults.collect::<Vec<_>>().into_iter().chain(asked).collect()
+}
+
+fn plan_one(
+    at: &str,
+    device: &LinuxDevice,
+    method: Method,
+    faults: &mut Vec<Error>,
+) -> Option<Device> {
+    let kind = match device.typ() {
+        LinuxDeviceType::B => Kind::Block,
+        LinuxDeviceType::C | LinuxDeviceType::U => Kind::Character,
+        LinuxDeviceType::P => Kind::Fifo,
+        LinuxDeviceType::A => {
+            let what = "invalid device type \"a\": a node is one of b, c, u and p";
+            faults.push(Error::config(format!("{at}.type"), what));
+            return None;
+        }
+    };
+    if !device.path().is_absolute() {
+        let what = format!("invalid device path {:?}: it must be absolute", device.path());
+        faults.push(Error::config(format!("{at}.path"), what));
+    }
+    let mut number = |name: &str, value: i64| {
+        u32::try_from(value).unwrap_or_else(|_| {
+            let what = format!("invalid device number {value}");
+            faults.push(Error::config(format!("{at}.{name}"), what));
+            0
+        })
+    };
+    Some(Device {
+        path: clean(device.path()),
+        kind,
+        major: number("major", device.major()),
+        minor: number("minor", device.minor()),
+        // Some callers pass the type bits of st_mode along.
+        mode: device.file_mode().unwrap_or(0o666) & 0o7777,
+        uid: device.uid().unwrap_or(0),
+        gid: device.gid().unwrap_or(0),
+        // A fifo is nobody's privilege.
+        method: if kind == Kind::Fifo { Method::Mknod } else { method },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::tests::host;
+
+    fn read(json: &str) -> (Vec<Device>, Vec<String>) {
+        let mut faults = Vec::new();
+        let linux = serde_json::from_str(json).unwrap();
+        let devices = plan(&linux, &Namespaces::default(), &host(), true, &mut faults);
+        (devices, faults.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn an_own_device_replaces_the_default_of_its_path() {
+        let (devices, faults) = read(
+            r#"{"devices":[{"path":"/dev/null","type":"c","major":1,"minor":3,"fileMode":384},
+                           {"path":"/dev/fuse","type":"c","major":10,"minor":229,"uid":5}]}"#,
+        );
+        assert!(faults.is_empty(), "{faults:?}");
+        assert_eq!(devices.len(), 7);
+        let null = devices.iter().find(|device| device.path == Path::new("/dev/null")).unwrap();
+        assert_eq!(null.mode, 0o600);
+        assert_eq!(devices[6].uid, 5);
+    }
+
+    #[test]
+    fn faults_are_told_by_path() {
+        let (_, faults) = read(
+            r#"{"devices":[{"path":"x","type":"c","major":-1,"minor":3},{"path":"/x","type":"a"}]}"#,
+        );
+        for path in ["devices[0].path", "devices[0].major", "devices[1].type"] {
+            assert!(faults.iter().any(|fault| fault.contains(path)), "{path}: {faults:?}");
+        }
+    }
+}

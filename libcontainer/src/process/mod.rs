@@ -1,0 +1,15 @@
+//! What the child does to itself, last of all, to become the container's process: the same for
+//! init and for exec.
+
+mod attributes;
+mod exec;
+mod identity;
+mod keyring;
+pub(crate) mod rlimits;
+mod terminal;
+
+pub(crate) use attributes::{Label, Procfs, label_for_exec, no_new_privileges, personality};
+pub(crate) use exec::{find, home, replace};
+pub(crate) use identity::{become_user, capabilities_before_ids, enter_cwd, own_stdio};
+pub(crate) use keyring::join as join_keyring;
+pub(crate) use terminal::open as open_terminal;

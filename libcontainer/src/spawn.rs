@@ -1,0 +1,107 @@
+//! From one process two: the clone of a container process, directly or by a joiner.
+//!
+//! A joiner is needed where the child must be born inside a namespace that this process cannot
+//! leave again or must not be seen in. It joins, clones with CLONE_PARENT, so that the new process
+//! is a child of this one, hands over its pidfd, and exits.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::{
+    io::Errno,
+    process::{WaitId, WaitIdOptions, waitid},
+};
+
+use crate::{
+    error::{Context, Error, Kind, Result},
+    step::{Failure, Step},
+    sync::{Channel, ToParent},
+    sys::{
+        clone::{Cloned, clone3, clone3_alone},
+        process::exit_now,
+    },
+};
+
+/// A child that has begun.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) pid: i32,
+    pub(crate) pidfd: OwnedFd,
+}
+
+/// What may go wrong: a refused call here, or a step of the joiner.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    Error(Error),
+    Failure(Failure),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Clones; `child` is the child's life.
+pub(crate) fn directly(
+    flags: u64,
+    into: Option<BorrowedFd<'_>>,
+    child: impl FnOnce(),
+) -> Result<Child> {
+    match clone3(flags, into).map_err(explain)? {
+        Cloned::Parent { pid, pidfd } => Ok(Child { pid, pidfd }),
+        Cloned::Child => {
+            child();
+            exit_now(1)
+        }
+    }
+}
+
+/// Clones from inside the namespaces that `join` enters. `ends` are the two ends of the channel on
+/// which the child will speak later.
+pub(crate) fn by_joiner(
+    flags: u64,
+    into: Option<BorrowedFd<'_>>,
+    ends: (&Channel, &Channel),
+    join: impl FnOnce() -> Result<(), Failure>,
+    child: impl FnOnce(),
+) -> Result<Child, Refusal> {
+    let joiner = directly(0, into, || {
+        let failure = match join().and_then(|()| clone_for_parent(flags, ends.1)) {
+            Ok(Cloned::Child) => return child(),
+            Ok(Cloned::Parent { .. }) => exit_now(0),
+            Err(failure) => failure,
+        };
+        let _ = ends.1.report(ToParent::Failed(failure), None);
+        exit_now(1)
+    })?;
+    let answer = ends.0.next();
+    let gone = waitid(WaitId::PidFd(joiner.pidfd.as_fd()), WaitIdOptions::EXITED);
+    gone.doing(|| "cannot wait for the joiner")?;
+    match answer.doing(|| "cannot hear from the joiner")? {
+        Some((ToParent::Cloned(pid), Some(pidfd))) => Ok(Child { pid, pidfd }),
+        Some((ToParent::Failed(failure), _)) => Err(Refusal::Failure(failure)),
+        _ => Err(Error::new(Kind::Bug, "cannot join namespaces: the joiner died").into()),
+    }
+}
+
+fn clone_for_parent(flags: u64, channel: &Channel) -> Result<Cloned, Failure> {
+    let fail = |errno| Failure::new(Step::Unshare, errno);
+    let cloned = clone3_alone(flags | libc::CLONE_PARENT as u64, None).map_err(fail)?;
+    if let Cloned::Parent { pid, pidfd } = &cloned {
+        let told = channel.report(ToParent::Cloned(*pid), Some(pidfd.as_fd()));
+        told.map_err(|errno| Failure::new(Step::Sync, errno))?;
+    }
+    Ok(cloned)
+}
+
+fn explain(errno: Errno) -> Error {
+    let error = Error::os("cannot clone the container process", errno);
+    match errno {
+        Errno::INVAL => error.hint("a namespace kind that this kernel lacks? see /proc/self/ns"),
+        Errno::NOSPC | Errno::USERS => {
+            error.hint("see the limits in /proc/sys/user/max_*_namespaces")
+        }
+        Errno::PERM => error.hint("making namespaces needs root, or a user namespace"),
+        _ => error,
+    }
+}

@@ -1,0 +1,245 @@
+//! The steps of a container's birth, and how a failure of one crosses from the child to the parent.
+
+use rustix::io::Errno;
+
+/// What the container process is doing; the order is that of `init.rs` and docs/create.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Step {
+    /// Waiting for, or talking to, the parent.
+    Sync = 1,
+    /// Joining a namespace by path; index into `namespaces.joined`.
+    Join,
+    /// Becoming root of a new user namespace.
+    Root,
+    /// Making the new namespaces.
+    Unshare,
+    /// The clocks of a new time namespace.
+    TimeOffsets,
+    /// Bringing the loopback interface up.
+    Loopback,
+    /// Entering the cgroup, then its namespace.
+    Cgroup,
+    Keyring,
+    Session,
+    /// The root filesystem and the propagation of the mounts around it.
+    Rootfs,
+    /// index into `mounts`.
+    Mount,
+    /// index into `devices`.
+    Device,
+    /// The links and the console in /dev.
+    DevLinks,
+    /// index into `hooks.create_container`.
+    HookCreateContainer,
+    Pivot,
+    Console,
+    /// index into `mounts`: those that become read-only only after everything is in them.
+    Remount,
+    Hostname,
+    Domainname,
+    /// index into `sysctls`.
+    Sysctl,
+    /// index into `readonly_paths`.
+    ReadonlyPath,
+    /// index into `masked_paths`.
+    MaskedPath,
+    RootReadonly,
+    Personality,
+    Scheduler,
+    IoPriority,
+    CpuAffinity,
+    MemoryPolicy,
+    NoNewPrivileges,
+    ApparmorProfile,
+    SelinuxLabel,
+    Seccomp,
+    Stdio,
+    /// index into `process.rlimits`.
+    Rlimit,
+    Capabilities,
+    Groups,
+    Ids,
+    Cwd,
+    Lookup,
+    Start,
+    /// index into `hooks.start_container`.
+    HookStartContainer,
+    Exec,
+}
+
+impl Step {
+    fn from_byte(byte: u8) -> Option<Self> {
+        ALL.iter().copied().find(|step| *step as u8 == byte)
+    }
+}
+
+const ALL: &[Step] = {
+    use Step::*;
+    &[
+        Sync,
+        Join,
+        Root,
+        Unshare,
+        TimeOffsets,
+        Loopback,
+        Cgroup,
+        Keyring,
+        Session,
+        Rootfs,
+        Mount,
+        Device,
+        DevLinks,
+        HookCreateContainer,
+        Pivot,
+        Console,
+        Remount,
+        Hostname,
+        Domainname,
+        Sysctl,
+        ReadonlyPath,
+        MaskedPath,
+        RootReadonly,
+        Personality,
+        Scheduler,
+        IoPriority,
+        CpuAffinity,
+        MemoryPolicy,
+        NoNewPrivileges,
+        ApparmorProfile,
+        SelinuxLabel,
+        Seccomp,
+        Stdio,
+        Rlimit,
+        Capabilities,
+        Groups,
+        Ids,
+        Cwd,
+        Lookup,
+        Start,
+        HookStartContainer,
+        Exec,
+    ]
+};
+
+/// Why the child gave up, as a fixed-size value: the parent owns the plan and finds the words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) step: Step,
+    /// Which one of the step's list; 0 for a step without a list.
+    pub(crate) index: u32,
+    /// The kernel's refusal; for a hook see [`crate::hooks`].
+    pub(crate) errno: i32,
+    pub(crate) detail: Detail,
+}
+
+/// A few words that only the child can know (the kernel's own log of a refused mount, a hook's
+/// last words), cut to fit; empty for most failures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Detail([u8; DETAIL]);
+
+const DETAIL: usize = 256;
+
+impl Detail {
+    pub(crate) const NONE: Self = Self([0; DETAIL]);
+
+    pub(crate) fn new(text: &[u8]) -> Self {
+        let mut detail = Self::NONE;
+        let length = text.len().min(DETAIL);
+        detail.0[..length].copy_from_slice(&text[..length]);
+        detail
+    }
+
+    /// The words, as far as they are text, on one line.
+    pub(crate) fn text(&self) -> String {
+        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(DETAIL);
+        let text = String::from_utf8_lossy(&self.0[..end]);
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Failure {
+    /// Bytes of a failure on the wire.
+    pub(crate) const SIZE: usize = 9 + DETAIL;
+
+    pub(crate) fn new(step: Step, errno: Errno) -> Self {
+        Self { step, index: 0, errno: errno.raw_os_error(), detail: Detail::NONE }
+    }
+
+    pub(crate) fn to_bytes(self) -> [u8; Self::SIZE] {
+        let mut bytes = [0; Self::SIZE];
+        bytes[0] = self.step as u8;
+        bytes[1..5].copy_from_slice(&self.index.to_ne_bytes());
+        bytes[5..9].copy_from_slice(&self.errno.to_ne_bytes());
+        bytes[9..].copy_from_slice(&self.detail.0);
+        bytes
+    }
+
+    pub(crate) fn from_bytes(bytes: &[u8; Self::SIZE]) -> Option<Self> {
+        let (&[step, i0, i1, i2, i3, e0, e1, e2, e3], detail) = bytes.split_first_chunk()?;
+        Some(Self {
+            step: Step::from_byte(step)?,
+            index: u32::from_ne_bytes([i0, i1, i2, i3]),
+            errno: i32::from_ne_bytes([e0, e1, e2, e3]),
+            detail: Detail::new(detail),
+        })
+    }
+}
+
+/// Names the step in which `result` failed.
+pub(crate) fn at<T>(step: Step, result: Result<T, impl Into<Cause>>) -> Result<T, Failure> {
+    result.map_err(|cause| cause.into().of(step, 0))
+}
+
+/// Does `work` to each of `items`, and names the one that failed.
+pub(crate) fn each<T, C: Into<Cause>>(
+    step: Step,
+    items: &[T],
+    mut work: impl FnMut(&T) -> Result<(), C>,
+) -> Result<(), Failure> {
+    items
+        .iter()
+        .enumerate()
+        .try_for_each(|(index, item)| work(item).map_err(|cause| cause.into().of(step, index)))
+}
+
+/// What went wrong, before [`at`] or [`each`] say where.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cause {
+    pub(crate) errno: i32,
+    pub(crate) detail: Detail,
+}
+
+impl Cause {
+    fn of(self, step: Step, index: usize) -> Failure {
+        Failure { step, index: index as u32, errno: self.errno, detail: self.detail }
+    }
+}
+
+impl From<Errno> for Cause {
+    fn from(errno: Errno) -> Self {
+        Self { errno: errno.raw_os_error(), detail: Detail::NONE }
+    }
+}
+
+impl From<nix::errno::Errno> for Cause {
+    fn from(errno: nix::errno::Errno) -> Self {
+        Self { errno: errno as i32, detail: Detail::NONE }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_survives_the_crossing() {
+        for step in ALL {
+            let detail = Detail::new(b"bad value for size\n");
+            let failure = Failure { step: *step, index: 100_000, errno: libc::ENOSYS, detail };
+            assert_eq!(Failure::from_bytes(&failure.to_bytes()), Some(failure));
+            assert_eq!(failure.detail.text(), "bad value for size");
+        }
+        assert_eq!(Failure::from_bytes(&[0; Failure::SIZE]), None);
+    }
+}

@@ -1,0 +1,67 @@
+//! What a process does to itself just before it becomes another program.
+
+use std::ffi::CStr;
+
+use rustix::io::Errno;
+
+/// Marks every descriptor from `first` on close-on-exec (close_range(2), Linux 5.11).
+pub(crate) fn close_on_exec_from(first: u32) -> Result<(), Errno> {
+    // SAFETY: marking a descriptor close-on-exec takes it from nobody before an execve.
+    let result =
+        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if result == 0 { Ok(()) } else { Err(super::last_errno()) }
+}
+
+/// Sets every signal that can have one back to its default action; execve(2) keeps ignored
+/// signals ignored, and Rust's start-up code ignores SIGPIPE.
+pub(crate) fn default_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: SIG_DFL runs no code of ours; KILL, STOP and the C library's own are refused.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// Ends this process at once, without running destructors or flushing what the parent buffers.
+pub(crate) fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit(2) has no precondition.
+    unsafe { libc::_exit(status) }
+}
+
+/// Brings the interface `name` up, in the network namespace of this thread (netdevice(7)).
+pub(crate) fn interface_up(name: &CStr) -> Result<(), Errno> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    use std::os::fd::AsRawFd;
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    // SAFETY: all bytes zero is a valid ifreq: integers, and a union of integers and pointers.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(name.to_bytes()) {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads one ifreq, which outlives the call.
+    let result =
+        unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) };
+    if result == 0 { Ok(()) } else { Err(super::last_errno()) }
+}
+
+/// The kind of a namespace descriptor, as its CLONE_NEW* flag (ioctl_ns(2), Linux 4.11).
+pub(crate) fn namespace_type(fd: std::os::fd::BorrowedFd<'_>) -> Result<i32, Errno> {
+    use std::os::fd::AsRawFd;
+    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    // SAFETY: NS_GET_NSTYPE takes no argument and returns an integer.
+    let kind = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_NSTYPE as _) };
+    if kind < 0 { Err(super::last_errno()) } else { Ok(kind) }
+}
+
+/// pidfd_send_signal(2) (Linux 5.1) with any number, real-time signals included.
+pub(crate) fn pidfd_send_signal(
+    pidfd: std::os::fd::BorrowedFd<'_>,
+    signal: i32,
+) -> Result<(), Errno> {
+    use std::os::fd::AsRawFd;
+    let info: *const libc::siginfo_t = std::ptr::null();
+    // SAFETY: a null siginfo is allowed and stands for that of kill(2).
+    let result =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0) };
+    if result == 0 { Ok(()) } else { Err(super::last_errno()) }
+}
