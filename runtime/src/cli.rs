@@ -1,0 +1,203 @@
+//! From argv to one call of one verb.
+//!
+//! `rtn [global flags] verb [flags] [arguments]`: the global flags are parsed, then the flags of
+//! the one verb that was named. No other verb's are built, since every call is a process.
+
+use std::{ffi::OsString, ops::RangeInclusive};
+
+use clap::{Args, Command, error::ContextKind};
+use libcontainer::{Error, Kind, Result};
+
+use crate::{
+    cmd,
+    globals::{GlobalFlags, Globals},
+    log, output,
+};
+use flags::{Order, Split};
+
+pub(crate) mod flags;
+mod help;
+pub(crate) mod value;
+mod version;
+
+/// The exit status of a call that did not do what it was asked to.
+const FAILED: u8 = 1;
+/// The exit status that urfave/cli, and so runc, has for a verb that does not exist.
+const NO_SUCH_VERB: u8 = 3;
+
+/// A verb; its flags and arguments are the fields of the type.
+pub(crate) trait Verb: Args {
+    const NAME: &'static str;
+    const ABOUT: &'static str;
+    /// What follows `rtn <verb> [command options]` in the help, with its explanation.
+    const USAGE: &'static str =
+        "<container-id>\n\nWhere \"<container-id>\" is the name for the instance of the container.";
+    const DESCRIPTION: &'static str = "";
+    /// How many arguments it takes.
+    const ARGUMENTS: RangeInclusive<usize> = 1..=1;
+    const ORDER: Order = Order::Mixed;
+    /// The exit status when it fails.
+    const FAILED: u8 = FAILED;
+
+    /// Does it; the exit status is 0 unless a container's process decides.
+    fn run(self, globals: &Globals) -> Result<u8>;
+}
+
+/// A row of the table of verbs: what is needed to find, explain and run one.
+pub(crate) struct Entry {
+    name: &'static str,
+    about: &'static str,
+    help: fn() -> String,
+    run: fn(&Globals, Vec<OsString>) -> Result<u8, Failure>,
+}
+
+pub(crate) const fn entry<V: Verb>() -> Entry {
+    Entry { name: V::NAME, about: V::ABOUT, help: help_of::<V>, run: invoke::<V> }
+}
+
+/// A call that failed: something for the log, and for a misuse the page to read.
+pub(crate) struct Failure {
+    error: Error,
+    status: u8,
+    page: Option<String>,
+}
+
+impl Failure {
+    /// `opening` and `page` go to the standard output, the fault to the log, as runc does it.
+    fn misuse(opening: String, fault: String, page: &str) -> Self {
+        let error = Error::new(Kind::InvalidConfig, fault);
+        Self { error, status: FAILED, page: Some(format!("{opening}\n\n{page}")) }
+    }
+}
+
+/// Runs the program; returns its exit status.
+pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
+    call(args).unwrap_or_else(|failure| {
+        failure.page.iter().for_each(|page| output::page(page));
+        log::failure(&failure.error);
+        failure.status
+    })
+}
+
+fn call(args: impl IntoIterator<Item = OsString>) -> Result<u8, Failure> {
+    let command = command::<GlobalFlags>("rtn");
+    let page = || help::program(&command, cmd::VERBS);
+    let misuse =
+        |fault: String| Failure::misuse(format!("Incorrect Usage. {fault}"), fault, &page());
+    let Split { flags, arguments, help } =
+        flags::split(args, &command, Order::FlagsFirst).map_err(misuse)?;
+    let given: GlobalFlags = parse(command.clone(), flags).map_err(misuse)?;
+    let version = given.version;
+    let globals = given.resolve().map_err(Failure::from)?;
+    let mut words = arguments.into_iter();
+    match words.next() {
+        _ if version => output::page(&version::text()),
+        Some(verb) if !help => return dispatch(&verb.to_string_lossy(), words, &globals, page),
+        _ => output::page(&page()),
+    }
+    Ok(0)
+}
+
+fn dispatch(
+    verb: &str,
+    mut words: impl Iterator<Item = OsString>,
+    globals: &Globals,
+    page: impl Fn() -> String,
+) -> Result<u8, Failure> {
+    if !matches!(verb, "help" | "h") {
+        return (find(verb)?.run)(globals, words.collect());
+    }
+    output::page(&match words.next() {
+        Some(verb) => (find(&verb.to_string_lossy())?.help)(),
+        None => page(),
+    });
+    Ok(0)
+}
+
+fn find(verb: &str) -> Result<&'static Entry, Failure> {
+    cmd::VERBS.iter().find(|entry| entry.name == verb).ok_or_else(|| Failure {
+        error: Error::new(Kind::InvalidConfig, format!("No help topic for '{verb}'"))
+            .hint("`rtn help` lists the commands"),
+        status: NO_SUCH_VERB,
+        page: None,
+    })
+}
+
+/// Parses the flags and arguments of `V`, then runs it.
+fn invoke<V: Verb>(globals: &Globals, words: Vec<OsString>) -> Result<u8, Failure> {
+    let command = command::<V>(V::NAME);
+    let misuse = |fault: String| {
+        Failure::misuse(format!("Incorrect Usage: {fault}"), fault, &help_of::<V>())
+    };
+    let split = flags::split(words, &command, V::ORDER).map_err(misuse)?;
+    if split.help {
+        output::page(&help_of::<V>());
+        return Ok(0);
+    }
+    if let Some(fault) = miscount(V::NAME, &V::ARGUMENTS, split.arguments.len()) {
+        return Err(Failure::misuse("Incorrect Usage.".into(), fault, &help_of::<V>()));
+    }
+    let Split { mut flags, arguments, .. } = split;
+    flags.push("--".into());
+    flags.extend(arguments);
+    let verb: V = parse(command, flags).map_err(misuse)?;
+    verb.run(globals).map_err(|error| Failure { status: V::FAILED, ..Failure::from(error) })
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, status: FAILED, page: None }
+    }
+}
+
+fn help_of<V: Verb>() -> String {
+    help::verb(V::NAME, V::ABOUT, V::USAGE, V::DESCRIPTION, &command::<V>(V::NAME))
+}
+
+/// The flags of `A` as clap sees them. Help is ours, and the last of two values wins.
+fn command<A: Args>(name: &'static str) -> Command {
+    let command = Command::new(name).disable_help_flag(true).args_override_self(true);
+    A::augment_args(command).no_binary_name(true)
+}
+
+fn parse<A: Args>(command: Command, words: Vec<OsString>) -> Result<A, String> {
+    let parsed = command.try_get_matches_from(words);
+    parsed.and_then(|matches| A::from_arg_matches(&matches)).map_err(|error| fault_of(&error))
+}
+
+/// A value that does not fit its flag, in the words of Go's `flag` package.
+fn fault_of(error: &clap::Error) -> String {
+    let context = |kind| error.get(kind).map(ToString::to_string);
+    match (context(ContextKind::InvalidArg), context(ContextKind::InvalidValue)) {
+        (Some(flag), Some(value)) => {
+            let name = flag.trim_start_matches('-').split(' ').next().unwrap_or_default();
+            format!("invalid value {value:?} for flag -{name}: parse error")
+        }
+        _ => error.kind().to_string(),
+    }
+}
+
+fn miscount(verb: &str, expected: &RangeInclusive<usize>, count: usize) -> Option<String> {
+    let (least, most) = (*expected.start(), *expected.end());
+    let rule = match () {
+        () if expected.contains(&count) => return None,
+        () if least == most => format!("exactly {least}"),
+        () if count < least => format!("a minimum of {least}"),
+        () => format!("a maximum of {most}"),
+    };
+    Some(format!("rtn: {verb:?} requires {rule} argument(s)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_arguments_is_told_in_the_words_of_runc() {
+        let told = |expected, count| miscount("kill", &expected, count);
+        assert_eq!(told(1..=2, 1), None);
+        assert_eq!(told(1..=1, 0).unwrap(), "rtn: \"kill\" requires exactly 1 argument(s)");
+        assert_eq!(told(1..=2, 0).unwrap(), "rtn: \"kill\" requires a minimum of 1 argument(s)");
+        assert_eq!(told(1..=2, 3).unwrap(), "rtn: \"kill\" requires a maximum of 2 argument(s)");
+    }
+}

@@ -1,0 +1,190 @@
+use std::{collections::BTreeMap, ops::RangeInclusive};
+
+use clap::Args;
+use libcontainer::{
+    Result,
+    plan::{OCI_VERSION, caps, known_mount_options, namespaces::kind_word},
+    seccomp,
+    spec::{Arch, LinuxNamespaceType, LinuxSeccompFilterFlag},
+};
+use serde::Serialize;
+
+use crate::{cli::Verb, globals::Globals, output};
+
+#[derive(Args, Debug)]
+pub(crate) struct Features {}
+
+impl Verb for Features {
+    const NAME: &'static str = "features";
+    const ABOUT: &'static str = "show the enabled features";
+    const USAGE: &'static str = "";
+    const DESCRIPTION: &'static str = r#"Show the enabled features.
+   The result is parsable as a JSON.
+   See https://github.com/opencontainers/runtime-spec/blob/main/features.md for the type definition."#;
+    const ARGUMENTS: RangeInclusive<usize> = 0..=0;
+
+    fn run(self, _: &Globals) -> Result<u8> {
+        output::pretty(&Document::new(), "    ").map(|()| 0)
+    }
+}
+
+/// The features document (runtime-spec, features.md and features-linux.md), in its order. What is
+/// said holds for this program; the host may have less.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Document {
+    oci_version_min: &'static str,
+    oci_version_max: &'static str,
+    hooks: [&'static str; 6],
+    mount_options: Vec<&'static str>,
+    linux: Linux,
+    annotations: BTreeMap<&'static str, &'static str>,
+    potentially_unsafe_config_annotations: [&'static str; 2],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Linux {
+    namespaces: Vec<&'static str>,
+    capabilities: Vec<String>,
+    cgroup: Cgroup,
+    seccomp: Seccomp,
+    apparmor: Switch,
+    selinux: Switch,
+    intel_rdt: Switch,
+    mount_extensions: MountExtensions,
+    net_devices: Switch,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Cgroup {
+    v1: bool,
+    v2: bool,
+    systemd: bool,
+    systemd_user: bool,
+    rdma: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Seccomp {
+    enabled: bool,
+    actions: [&'static str; 9],
+    operators: [&'static str; 7],
+    archs: Vec<Arch>,
+    known_flags: Vec<LinuxSeccompFilterFlag>,
+    supported_flags: Vec<LinuxSeccompFilterFlag>,
+}
+
+#[derive(Serialize)]
+struct MountExtensions {
+    idmap: Switch,
+}
+
+#[derive(Serialize)]
+struct Switch {
+    enabled: bool,
+}
+
+const ON: Switch = Switch { enabled: true };
+const OFF: Switch = Switch { enabled: false };
+
+impl Document {
+    fn new() -> Self {
+        Self {
+            oci_version_min: "1.0.0",
+            oci_version_max: OCI_VERSION,
+            hooks: [
+                "prestart",
+                "createRuntime",
+                "createContainer",
+                "startContainer",
+                "poststart",
+                "poststop",
+            ],
+            mount_options: known_mount_options().collect(),
+            linux: Linux::new(),
+            annotations: BTreeMap::from([
+                // The runc whose command line this is, which tools look for.
+                ("org.opencontainers.runc.version", "1.4.0"),
+                ("org.opencontainers.runc.checkpoint.enabled", "false"),
+            ]),
+            // A name that ends with "." is a prefix.
+            potentially_unsafe_config_annotations: ["bundle", "org.systemd.property."],
+        }
+    }
+}
+
+impl Linux {
+    fn new() -> Self {
+        use LinuxNamespaceType::{Cgroup as CgroupType, Ipc, Mount, Network, Pid, Time, User, Uts};
+        Self {
+            namespaces: [CgroupType, Ipc, Mount, Network, Pid, Time, User, Uts]
+                .map(kind_word)
+                .into(),
+            capabilities: caps::list(u64::MAX),
+            cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true },
+            seccomp: Seccomp::new(),
+            apparmor: ON,
+            selinux: ON,
+            intel_rdt: OFF,
+            mount_extensions: MountExtensions { idmap: OFF },
+            net_devices: OFF,
+        }
+    }
+}
+
+impl Seccomp {
+    fn new() -> Self {
+        let supported = seccomp::FLAGS.into_iter().filter(|flag| seccomp::supports(*flag));
+        Self {
+            enabled: true,
+            actions: [
+                "SCMP_ACT_ALLOW",
+                "SCMP_ACT_ERRNO",
+                "SCMP_ACT_KILL",
+                "SCMP_ACT_KILL_PROCESS",
+                "SCMP_ACT_KILL_THREAD",
+                "SCMP_ACT_LOG",
+                "SCMP_ACT_NOTIFY",
+                "SCMP_ACT_TRACE",
+                "SCMP_ACT_TRAP",
+            ],
+            operators: [
+                "SCMP_CMP_EQ",
+                "SCMP_CMP_GE",
+                "SCMP_CMP_GT",
+                "SCMP_CMP_LE",
+                "SCMP_CMP_LT",
+                "SCMP_CMP_MASKED_EQ",
+                "SCMP_CMP_NE",
+            ],
+            archs: seccomp::ARCHITECTURES.into(),
+            known_flags: seccomp::FLAGS.into(),
+            supported_flags: supported.collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use libcontainer::spec;
+
+    #[test]
+    fn the_document_is_one_of_the_specification() {
+        let text = serde_json::to_string(&Document::new()).unwrap();
+        let features: spec::Features = serde_json::from_str(&text).unwrap();
+        assert_eq!(features.oci_version_max(), OCI_VERSION);
+        let linux = features.linux().as_ref().unwrap();
+        let seccomp = linux.seccomp().as_ref().unwrap();
+        assert_eq!(seccomp.archs().as_ref().unwrap().len(), seccomp::ARCHITECTURES.len());
+        // Nothing was lost on the way, so every key is one that the specification has.
+        let again: serde_json::Value = serde_json::to_value(&features).unwrap();
+        let ours: serde_json::Value = serde_json::from_str(&text).unwrap();
+        for (key, value) in ours["linux"].as_object().unwrap() {
+            assert!(!again["linux"][key].is_null(), "{key}: {value}");
+        }
+    }
+}

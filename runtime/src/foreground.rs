@@ -1,0 +1,108 @@
+//! `run` and `exec` without `--detach`: this process stands for the container's. What is sent to
+//! it goes to the container, and it ends when the container's process does.
+
+use std::os::fd::AsFd;
+
+use libcontainer::{Result, container::Process, error::Context};
+use nix::{
+    libc,
+    sys::{
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+        wait::{Id, WaitPidFlag, waitid},
+    },
+};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::retry_on_intr,
+};
+
+use crate::{console::Console, log, tty::Relay};
+
+/// Makes this process the parent of what the container leaves behind, if it has no pid namespace
+/// of its own (PR_SET_CHILD_SUBREAPER).
+pub(crate) fn become_subreaper() -> Result<()> {
+    let myself = Some(rustix::process::getpid());
+    rustix::process::set_child_subreaper(myself).doing(|| "cannot become a subreaper")
+}
+
+/// Stands for `process` until it ends; returns its exit status, 128 + signal if one killed it.
+///
+/// Signals are taken only now: until the process exists, whoever interrupts this program means it.
+///
+/// # Errors
+/// When waiting is not possible; the process may still run then.
+pub(crate) fn attend(process: &Process, console: Console) -> Result<u8> {
+    let mut terminal = console.receive()?;
+    let signals = take_signals()?;
+    while !wait_for_something(process, &signals, terminal.as_ref())? {
+        while let Some(signal) = next_signal(&signals)? {
+            deliver(process, signal, terminal.as_ref());
+        }
+        if let Some(terminal) = &mut terminal {
+            terminal.shuttle();
+        }
+    }
+    if let Some(terminal) = &mut terminal {
+        terminal.drain();
+    }
+    // An exit status has eight bits.
+    process.wait().map(|status| status as u8)
+}
+
+/// Blocks every signal, to be read from the descriptor.
+fn take_signals() -> Result<SignalFd> {
+    let mut signals = SigSet::all();
+    // Rust's start-up code ignores SIGPIPE; blocked, it would wait here for each of our own writes
+    // to a reader that has gone.
+    signals.remove(Signal::SIGPIPE);
+    let take = || {
+        signals.thread_block()?;
+        SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+    };
+    take().doing(|| "cannot take signals")
+}
+
+/// Waits; true when the process has ended.
+fn wait_for_something(
+    process: &Process,
+    signals: &SignalFd,
+    terminal: Option<&Relay>,
+) -> Result<bool> {
+    let mut fds = vec![
+        PollFd::from_borrowed_fd(process.pidfd.as_fd(), PollFlags::IN),
+        PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
+    ];
+    fds.extend(terminal.map(Relay::interests).into_iter().flatten());
+    retry_on_intr(|| poll(&mut fds, None)).doing(|| "cannot wait for the process")?;
+    Ok(!fds[0].revents().is_empty())
+}
+
+fn next_signal(signals: &SignalFd) -> Result<Option<i32>> {
+    let read = signals.read_signal().doing(|| "cannot read a signal")?;
+    Ok(read.map(|info| info.ssi_signo as i32))
+}
+
+fn deliver(process: &Process, signal: i32, terminal: Option<&Relay>) {
+    match (signal, terminal) {
+        (libc::SIGCHLD, _) => reap_orphans(process.pid),
+        (libc::SIGWINCH, Some(terminal)) => terminal.resize(),
+        (libc::SIGWINCH, None) => (),
+        _ => {
+            log::debug(|| format!("sending signal to process {signal}"));
+            // A process that has just ended cannot be told, and will be seen to have ended.
+            if let Err(error) = process.signal(signal) {
+                log::debug(|| error.to_string());
+            }
+        }
+    }
+}
+
+/// Buries the children that we inherited. Ours stays: [`Process::wait`] wants its status.
+fn reap_orphans(ours: i32) {
+    let any = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+    let next = || waitid(Id::All, any | WaitPidFlag::WNOWAIT).ok()?.pid();
+    while let Some(orphan) = next().filter(|pid| pid.as_raw() != ours) {
+        let _ = waitid(Id::Pid(orphan), any);
+    }
+}
