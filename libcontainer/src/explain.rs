@@ -129,6 +129,8 @@ fn program(process: &Process, failure: Failure) -> Error {
             .because(io::Error::from_raw_os_error(libc::ENOEXEC))
             .hint("neither a program for this machine nor a script with a #! line"),
         libc::ENOENT => error.because(format!("stat {name}: no such file or directory")),
+        // execve(2) itself says EACCES, which dockerd before 23 needs for its exit status 126.
+        libc::EISDIR => error.because("is a directory: permission denied"),
         errno => error.because(io::Error::from_raw_os_error(errno)),
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     explain, hooks, idmap,
     init::{self, Fds},
     namespaces::{NamespaceFd, enter_all},
-    plan::{Plan, Process, mounts::Action},
+    plan::{Plan, Process, mounts::Action, namespaces::kind_word},
     process::{Procfs, rlimits},
     rootfs, seccomp,
     spawn::{self, Child, Refusal},
@@ -83,7 +83,8 @@ pub(crate) fn launch(
 
 /// Everything the child inherits, opened while nothing exists that would have to be cleaned up.
 fn open_fds(plan: &Plan, sync: Channel, ends: Ends) -> Result<Fds> {
-    let joined = plan.namespaces.joined.iter().map(NamespaceFd::open).collect::<Result<_>>()?;
+    let joined = plan.namespaces.joined.iter().map(NamespaceFd::open).collect::<Result<Vec<_>>>()?;
+    joined.iter().try_for_each(|namespace| refuse_sysctls_of_host(plan, namespace))?;
     let procfs = Procfs::open().doing(|| "cannot open /proc")?;
     if !plan.rootfs.path.is_dir() {
         let what = format!("invalid rootfs {:?}: no such directory", plan.rootfs.path);
@@ -103,6 +104,23 @@ fn open_fds(plan: &Plan, sync: Channel, ends: Ends) -> Result<Fds> {
         open_sources(plan, &mut fds)?;
     }
     Ok(fds)
+}
+
+/// What the plan cannot see: a namespace given by path may be the runtime's own, and then its
+/// sysctls are the host's.
+fn refuse_sysctls_of_host(plan: &Plan, namespace: &NamespaceFd) -> Result<()> {
+    let sysctl = plan.sysctls.iter().find(|sysctl| sysctl.needs == Some(namespace.kind()));
+    match sysctl {
+        Some(sysctl) if namespace.is_own()? => {
+            let what = format!(
+                "sysctl {:?} not allowed in host {} namespace",
+                sysctl.name,
+                kind_word(namespace.kind())
+            );
+            Err(Error::config(format!("linux.sysctl[{:?}]", sysctl.name), what))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn open_sources(plan: &Plan, fds: &mut Fds) -> Result<()> {

@@ -50,9 +50,30 @@ impl NamespaceFd {
         Ok(Self { kind: joined.kind, fd })
     }
 
+    /// Whether it is the one that this process is in: dockerd gives the host's by path.
+    pub(crate) fn is_own(&self) -> Outcome<bool> {
+        let path = format!("/proc/self/ns/{}", proc_name(self.kind));
+        let own = rustix::fs::stat(&path).doing(|| format!("cannot look at {path}"))?;
+        let this = rustix::fs::fstat(&self.fd).doing(|| "cannot look at a namespace")?;
+        Ok((own.st_dev, own.st_ino) == (this.st_dev, this.st_ino))
+    }
+
+    pub(crate) fn kind(&self) -> LinuxNamespaceType {
+        self.kind
+    }
+
     /// setns(2); a pid namespace is entered by the next child only.
     pub(crate) fn enter(&self) -> Result<(), Errno> {
         setns(self.fd.as_fd(), self.kind as u64)
+    }
+}
+
+/// The file in /proc/PID/ns (namespaces(7)).
+pub(crate) fn proc_name(kind: LinuxNamespaceType) -> &'static str {
+    match kind {
+        LinuxNamespaceType::Mount => "mnt",
+        LinuxNamespaceType::Network => "net",
+        other => kind_word(other),
     }
 }
 

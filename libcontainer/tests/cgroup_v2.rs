@@ -7,8 +7,9 @@ mod cgroup_support;
 use std::{
     env, fs,
     os::fd::AsRawFd,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Mutex,
 };
 
 use cgroup_support::{Fixture, made, needs_root, plan, resources, unique};
@@ -36,6 +37,7 @@ fn host(name: &str) -> Option<Hierarchies> {
     if !needs_root() {
         return None;
     }
+    let _restored = Controllers::borrow();
     let output = Command::new("unshare")
         .args(["-m", "sh", "-c", VIEW, "sh"])
         .arg(env::current_exe().expect("own path"))
@@ -49,6 +51,43 @@ fn host(name: &str) -> Option<Hierarchies> {
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("1 passed"), "{name} is not the name of the test");
     None
+}
+
+/// Handing a controller down changes the root cgroup of the host; the last test to end puts back
+/// what was there.
+struct Controllers;
+
+static USERS: Mutex<(usize, String)> = Mutex::new((0, String::new()));
+
+fn handed_down(host: &Hierarchies) -> PathBuf {
+    host.unified.as_ref().expect("v2").mount.join("cgroup.subtree_control")
+}
+
+impl Controllers {
+    fn borrow() -> Self {
+        let mut users = USERS.lock().expect("lock");
+        if users.0 == 0 {
+            let host = Hierarchies::probe().expect("probe");
+            users.1 = fs::read_to_string(handed_down(&host)).expect("read");
+        }
+        users.0 += 1;
+        Self
+    }
+}
+
+impl Drop for Controllers {
+    fn drop(&mut self) {
+        let mut users = USERS.lock().expect("lock");
+        users.0 -= 1;
+        if users.0 == 0 {
+            let host = Hierarchies::probe().expect("probe");
+            let file = handed_down(&host);
+            let now = fs::read_to_string(&file).expect("read");
+            for name in now.split_whitespace().filter(|name| !users.1.contains(name)) {
+                fs::write(&file, format!("-{name}")).expect("put back");
+            }
+        }
+    }
 }
 
 fn offers(host: &Hierarchies, controller: &str) -> bool {

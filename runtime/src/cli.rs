@@ -6,7 +6,7 @@
 use std::{ffi::OsString, ops::RangeInclusive};
 
 use clap::{Args, Command, error::ContextKind};
-use libcontainer::{Error, Kind, Result};
+use libcontainer::{Error, Kind, Result, exe};
 
 use crate::{
     cmd,
@@ -38,6 +38,8 @@ pub(crate) trait Verb: Args {
     const ORDER: Order = Order::Mixed;
     /// The exit status when it fails.
     const FAILED: u8 = FAILED;
+    /// Whether a process of this program becomes one of the container.
+    const GOES_INSIDE: bool = false;
 
     /// Does it; the exit status is 0 unless a container's process decides.
     fn run(self, globals: &Globals) -> Result<u8>;
@@ -47,12 +49,19 @@ pub(crate) trait Verb: Args {
 pub(crate) struct Entry {
     name: &'static str,
     about: &'static str,
+    goes_inside: bool,
     help: fn() -> String,
     run: fn(&Globals, Vec<OsString>) -> Result<u8, Failure>,
 }
 
 pub(crate) const fn entry<V: Verb>() -> Entry {
-    Entry { name: V::NAME, about: V::ABOUT, help: help_of::<V>, run: invoke::<V> }
+    Entry {
+        name: V::NAME,
+        about: V::ABOUT,
+        goes_inside: V::GOES_INSIDE,
+        help: help_of::<V>,
+        run: invoke::<V>,
+    }
 }
 
 /// A call that failed: something for the log, and for a misuse the page to read.
@@ -86,6 +95,11 @@ fn call(args: impl IntoIterator<Item = OsString>) -> Result<u8, Failure> {
         |fault: String| Failure::misuse(format!("Incorrect Usage. {fault}"), fault, &page());
     let Split { flags, arguments, help } =
         flags::split(args, &command, Order::FlagsFirst).map_err(misuse)?;
+    let verb = arguments.first().and_then(|verb| find(&verb.to_string_lossy()).ok());
+    if verb.is_some_and(|verb| verb.goes_inside) {
+        // Before anything is opened: in the copy it would be opened again.
+        exe::run_from_copy()?;
+    }
     let given: GlobalFlags = parse(command.clone(), flags).map_err(misuse)?;
     let version = given.version;
     let globals = given.resolve().map_err(Failure::from)?;

@@ -19,48 +19,54 @@ use rustix::{
 
 use crate::{console::Console, log, tty::Relay};
 
-/// Makes this process the parent of what the container leaves behind, if it has no pid namespace
-/// of its own (PR_SET_CHILD_SUBREAPER).
-pub(crate) fn become_subreaper() -> Result<()> {
-    let myself = Some(rustix::process::getpid());
-    rustix::process::set_child_subreaper(myself).doing(|| "cannot become a subreaper")
+/// This process in the place of the container's.
+#[derive(Debug)]
+pub(crate) struct Foreground {
+    signals: SignalFd,
 }
 
-/// Stands for `process` until it ends; returns its exit status, 128 + signal if one killed it.
-///
-/// Signals are taken only now: until the process exists, whoever interrupts this program means it.
-///
-/// # Errors
-/// When waiting is not possible; the process may still run then.
-pub(crate) fn attend(process: &Process, console: Console) -> Result<u8> {
-    let mut terminal = console.receive()?;
-    let signals = take_signals()?;
-    while !wait_for_something(process, &signals, terminal.as_ref())? {
-        while let Some(signal) = next_signal(&signals)? {
-            deliver(process, signal, terminal.as_ref());
+impl Foreground {
+    /// Takes every signal from now on; call it before the process exists, so that one that is sent
+    /// as soon as the process says something is not lost. The library's children start with no
+    /// signal blocked. With `subreaper`, what the process leaves behind becomes ours to bury
+    /// (PR_SET_CHILD_SUBREAPER), if it has no pid namespace of its own.
+    pub(crate) fn take(subreaper: bool) -> Result<Self> {
+        if subreaper {
+            let myself = Some(rustix::process::getpid());
+            let set = rustix::process::set_child_subreaper(myself);
+            set.doing(|| "cannot become a subreaper")?;
+        }
+        let mut signals = SigSet::all();
+        // Rust's start-up code ignores SIGPIPE; blocked, it would wait here for each of our own
+        // writes to a reader that has gone.
+        signals.remove(Signal::SIGPIPE);
+        let take = || {
+            signals.thread_block()?;
+            SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        };
+        Ok(Self { signals: take().doing(|| "cannot take signals")? })
+    }
+
+    /// Stands for `process` until it ends; returns its exit status, 128 + signal if one killed it.
+    ///
+    /// # Errors
+    /// When waiting is not possible; the process may still run then.
+    pub(crate) fn attend(self, process: &Process, console: Console) -> Result<u8> {
+        let mut terminal = console.receive()?;
+        while !wait_for_something(process, &self.signals, terminal.as_ref())? {
+            while let Some(signal) = next_signal(&self.signals)? {
+                deliver(process, signal, terminal.as_ref());
+            }
+            if let Some(terminal) = &mut terminal {
+                terminal.shuttle();
+            }
         }
         if let Some(terminal) = &mut terminal {
-            terminal.shuttle();
+            terminal.drain();
         }
+        // An exit status has eight bits.
+        process.wait().map(|status| status as u8)
     }
-    if let Some(terminal) = &mut terminal {
-        terminal.drain();
-    }
-    // An exit status has eight bits.
-    process.wait().map(|status| status as u8)
-}
-
-/// Blocks every signal, to be read from the descriptor.
-fn take_signals() -> Result<SignalFd> {
-    let mut signals = SigSet::all();
-    // Rust's start-up code ignores SIGPIPE; blocked, it would wait here for each of our own writes
-    // to a reader that has gone.
-    signals.remove(Signal::SIGPIPE);
-    let take = || {
-        signals.thread_block()?;
-        SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-    };
-    take().doing(|| "cannot take signals")
 }
 
 /// Waits; true when the process has ended.

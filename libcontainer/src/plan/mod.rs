@@ -119,6 +119,9 @@ pub struct Sysctl {
     /// Relative to /proc/sys.
     pub file: PathBuf,
     pub value: String,
+    /// The kind of namespace that keeps it.
+    #[serde(skip)]
+    pub needs: Option<LinuxNamespaceType>,
 }
 
 /// A filter, and who listens to it.

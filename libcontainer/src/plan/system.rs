@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Linux, LinuxNamespaceType, LinuxSeccompAction, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
 
 use super::{
     Entrance, Namespaces, Options, Rootfs, Seccomp, Sysctl, Text, mounts::rootfs_propagation,
@@ -138,10 +138,9 @@ pub(super) fn sysctls(
     let sysctls = sysctls.into_iter().map(|(name, value)| {
         let file = sysctl_file(name);
         let at = format!("linux.sysctl[{name:?}]");
-        if let Err(what) = check_sysctl(name, &file, has_hostname, namespaces) {
-            faults.push(Error::config(at, what));
-        }
-        Sysctl { name: name.clone(), file, value: value.clone() }
+        let checked = check_sysctl(name, &file, has_hostname, namespaces);
+        let needs = checked.map_err(|what| faults.push(Error::config(at, what))).ok();
+        Sysctl { name: name.clone(), file, value: value.clone(), needs }
     });
     sysctls.collect()
 }
@@ -169,7 +168,7 @@ fn check_sysctl(
     file: &Path,
     has_hostname: bool,
     namespaces: &Namespaces,
-) -> Result<(), String> {
+) -> Result<LinuxNamespaceType, String> {
     const IPC: [&str; 9] = [
         "kernel/msgmax",
         "kernel/msgmnb",
@@ -182,8 +181,8 @@ fn check_sysctl(
         "kernel/msg_next_id",
     ];
     let needs = |kind, word: &str| match namespaces.private(kind) {
-        true => Ok(()),
-        false => Err(format!("sysctl {name:?} is not allowed in the host's {word} namespace")),
+        true => Ok(kind),
+        false => Err(format!("sysctl {name:?} not allowed in host {word} namespace")),
     };
     let text = file.to_str().unwrap_or_default();
     if text.split('/').any(|part| matches!(part, "" | "." | "..")) {
@@ -242,24 +241,11 @@ pub(super) fn seccomp(
     let profile = linux.seccomp().as_ref()?;
     let annotation = spec.annotations().as_ref().and_then(|all| all.get(FAIL_UNKNOWN_SYSCALL));
     let lenient = annotation.is_some_and(|word| matches!(word.as_str(), "0" | "false"));
-    let notifies = profile.syscalls().iter().flatten();
-    let notifies =
-        notifies.into_iter().any(|rule| rule.action() == LinuxSeccompAction::ScmpActNotify);
-    if notifies && profile.listener_path().is_none() {
-        let error = Error::config(
-            "linux.seccomp.listenerPath",
-            "a profile with SCMP_ACT_NOTIFY needs a listenerPath",
-        );
-        faults.push(error.hint("the path of the socket on which the seccomp agent listens"));
-    } else if profile.listener_path().is_none() && profile.listener_metadata().is_some() {
-        let what = "listenerMetadata is set, but no listenerPath";
-        faults.push(Error::config("linux.seccomp.listenerMetadata", what));
-    }
     let mut filter = seccomp::compile(profile, lenient, faults)?;
     warnings.append(&mut filter.warnings);
     Some(Seccomp {
         filter,
-        listener_path: profile.listener_path().clone(),
+        listener_path: profile.listener_path().clone().filter(|path| !path.as_os_str().is_empty()),
         listener_metadata: profile.listener_metadata().clone().unwrap_or_default(),
     })
 }

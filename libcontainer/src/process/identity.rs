@@ -38,9 +38,9 @@ pub(crate) fn become_user(process: &Process) -> Result<(), Errno> {
             process.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
         rustix::thread::set_thread_groups(&groups)?;
     }
-    let (uid, gid) = (Uid::from_raw(process.uid), Gid::from_raw(process.gid));
-    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
-    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    // For a privileged process these set all three ids, and profiles made for runc allow them.
+    rustix::thread::set_thread_gid(Gid::from_raw(process.gid))?;
+    rustix::thread::set_thread_uid(Uid::from_raw(process.uid))?;
     rustix::thread::set_keep_capabilities(false)?;
     set_capabilities(&process.capabilities)
 }

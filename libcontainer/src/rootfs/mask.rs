@@ -16,7 +16,7 @@ use rustix::{
 
 use super::{
     Root,
-    mount::{attach, copy_tree, open_source, set_attributes},
+    mount::{attach, copy_tree, set_attributes},
 };
 
 /// What covers masked paths. One empty filesystem serves all directories: each would cost the
@@ -35,7 +35,7 @@ impl Masks {
             other => other?,
         };
         if FileType::from_raw_mode(fstat(&target)?.st_mode) != FileType::Directory {
-            return attach(&null()?, &target);
+            return attach(&null(root)?, &target);
         }
         match &self.empty {
             Some(empty) => attach(&copy_tree(empty.as_fd(), false)?, &target),
@@ -49,14 +49,14 @@ impl Masks {
     }
 }
 
-/// The host's null device; never the container's, which an image may have made a link or another
-/// node (CVE-2025-31133).
-fn null() -> Result<OwnedFd, Errno> {
-    let null = open_source(c"/dev/null", false)?;
+/// The container's null device, and really it: an image may have made it a link or another node
+/// (CVE-2025-31133). Not the host's, whose mode the container's root could change for everybody.
+fn null(root: &Root) -> Result<OwnedFd, Errno> {
+    let null = root.find(Path::new("/dev/null"))?;
     let stat = fstat(&null)?;
     let is_null = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice
         && (major(stat.st_rdev), minor(stat.st_rdev)) == (1, 3);
-    if is_null { Ok(null) } else { Err(Errno::NODEV) }
+    if is_null { copy_tree(null.as_fd(), false) } else { Err(Errno::NODEV) }
 }
 
 fn empty_filesystem() -> Result<OwnedFd, Errno> {

@@ -31,6 +31,7 @@ The specification file includes an args parameter. The args parameter is used
 to specify command(s) that get run when the container is started. To change the
 command(s) that get executed on start, edit the args parameter of the spec. See
 "rtn spec --help" for more explanation."#;
+    const GOES_INSIDE: bool = true;
 
     fn run(self, globals: &Globals) -> Result<u8> {
         let (options, _) = self.birth.options(globals, self.id, Mode::Create)?;

@@ -10,7 +10,7 @@ use crate::{
     birth::{check_preserved, listen_fds},
     cli::{Verb, flags::Order},
     console::Console,
-    foreground,
+    foreground::Foreground,
     globals::Globals,
     log,
     process::ProcessFlags,
@@ -67,6 +67,7 @@ following will output a list of processes running in the container:
     const ORDER: Order = Order::FlagsFirst;
     /// Not to be taken for the command's own status.
     const FAILED: u8 = 255;
+    const GOES_INSIDE: bool = true;
 
     fn run(self, globals: &Globals) -> Result<u8> {
         self.exec(globals).map_err(|error| Error::new(error.kind(), "exec failed").because(error))
@@ -91,11 +92,12 @@ impl Exec {
             cgroup: self.cgroup,
             ignore_paused: self.ignore_paused,
         };
-        if !self.detach && !self.no_subreaper {
-            foreground::become_subreaper()?;
-        }
+        let foreground = match self.detach {
+            true => None,
+            false => Some(Foreground::take(!self.no_subreaper)?),
+        };
         let (process, warnings) = container.exec(options)?;
         warnings.iter().for_each(|warning| log::warning(warning));
-        if self.detach { Ok(0) } else { foreground::attend(&process, console) }
+        foreground.map_or(Ok(0), |foreground| foreground.attend(&process, console))
     }
 }

@@ -4,7 +4,7 @@ use libcontainer::{Result, container};
 use crate::{
     birth::{BirthFlags, Mode},
     cli::Verb,
-    foreground,
+    foreground::Foreground,
     globals::Globals,
     log,
 };
@@ -37,19 +37,19 @@ The specification file includes an args parameter. The args parameter is used
 to specify command(s) that get run when the container is started. To change the
 command(s) that get executed on start, edit the args parameter of the spec. See
 "rtn spec --help" for more explanation."#;
+    const GOES_INSIDE: bool = true;
 
     fn run(self, globals: &Globals) -> Result<u8> {
-        if !self.detach && !self.no_subreaper {
-            foreground::become_subreaper()?;
-        }
         let mode = if self.detach { Mode::Detached } else { Mode::Foreground };
         let (options, console) = self.birth.options(globals, self.id, mode)?;
+        let foreground = match self.detach {
+            true => None,
+            false => Some(Foreground::take(!self.no_subreaper)?),
+        };
         let created = container::create(options)?;
         created.warnings.iter().for_each(|warning| log::warning(warning));
-        if self.detach {
-            return Ok(0);
-        }
-        let status = foreground::attend(&created.process, console);
+        let Some(foreground) = foreground else { return Ok(0) };
+        let status = foreground.attend(&created.process, console);
         if !self.keep {
             super::delete::delete(created.container, true)?;
         }
