@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -27,12 +29,24 @@ pub struct Bundle {
 pub fn load(dir: &Path) -> Result<Bundle> {
     let dir = fs::canonicalize(dir).doing(|| format!("cannot open bundle {dir:?}"))?;
     let path = dir.join("config.json");
-    let raw = fs::read(&path).map_err(|cause| {
+    let raw = read_file(&path).map_err(|cause| {
         Error::os(format!("cannot read {path:?}"), cause)
             .hint("a bundle is a directory with a config.json; `rtn spec` writes one")
     })?;
     let spec = parse(&raw)?;
     Ok(Bundle { dir, spec, raw })
+}
+
+/// A fifo would make the caller wait for ever.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = rustix::fs::OFlags::NONBLOCK.bits() as i32;
+    let mut file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let mut raw = Vec::new();
+    file.read_to_end(&mut raw)?;
+    Ok(raw)
 }
 
 /// Parses the text of a config.json.
@@ -44,11 +58,11 @@ pub fn parse(raw: &[u8]) -> Result<Spec> {
     let spec = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let cause = error.into_inner();
-        let error = Error::new(Kind::InvalidConfig, "cannot parse the configuration");
+        let error = Error::new(Kind::InvalidConfig, "cannot parse config.json");
         if path == "." { error.because(cause) } else { error.at(path).because(cause) }
     })?;
     json.end().map_err(|cause| {
-        Error::new(Kind::InvalidConfig, "cannot parse the configuration").because(cause)
+        Error::new(Kind::InvalidConfig, "cannot parse config.json").because(cause)
     })?;
     Ok(spec)
 }

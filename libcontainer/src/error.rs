@@ -17,6 +17,8 @@ pub enum Kind {
     InvalidConfig,
     /// No such container.
     NotFound,
+    /// The container's state cannot be read.
+    Damaged,
     /// The container id is taken.
     Exists,
     /// The container's status does not allow the operation.

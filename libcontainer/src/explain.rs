@@ -188,11 +188,11 @@ fn os(what: String, failure: Failure) -> Error {
 }
 
 /// The child is gone and left no word: by whom it was ended says why.
-pub(crate) fn death(child: &Child, cgroup: Option<&Cgroup>) -> Error {
+pub(crate) fn death(child: &Child, cgroup: &Cgroup) -> Error {
     let error = Error::new(Kind::Os, "container process died while it was being made");
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
     let status = waitid(WaitId::PidFd(child.pidfd.as_fd()), options).ok().flatten();
-    if cgroup.is_some_and(|cgroup| cgroup.oom_kills().is_ok_and(|kills| kills > 0)) {
+    if cgroup.oom_kills().is_ok_and(|kills| kills > 0) {
         return error
             .because("killed for want of memory (OOM)")
             .hint("the memory limit could be too low: linux.resources.memory.limit");

@@ -2,7 +2,11 @@
 //! specification's "Lifecycle". It reads the plan and decides nothing; `at` and `each` name the
 //! step that failed, and the parent finds the words.
 
-use std::{convert::Infallible, ffi::CString, os::fd::OwnedFd};
+use std::{
+    convert::Infallible,
+    ffi::CString,
+    os::fd::{AsFd, IntoRawFd, OwnedFd},
+};
 
 use oci_spec::runtime::LinuxNamespaceType;
 use rustix::{fs::Mode, io::Errno, process::DumpableBehavior};
@@ -10,7 +14,7 @@ use rustix::{fs::Mode, io::Errno, process::DumpableBehavior};
 use crate::{
     cgroup, hooks,
     namespaces::{self, NamespaceFd},
-    plan::{Plan, Process, Sysctl},
+    plan::{Plan, Process, Seccomp, Sysctl},
     process::{self, Label, Procfs},
     rootfs::{self, Masks, Root},
     seccomp,
@@ -99,8 +103,8 @@ fn be_born(plan: &Plan, process: &Process, fds: &Fds) -> Result<Infallible, Fail
 
     let program = become_process(
         process,
-        plan.seccomp.as_ref().map(|seccomp| &seccomp.filter),
-        &fds.sync,
+        plan.seccomp.as_ref(),
+        (&fds.sync, fds.fifo.as_ref()),
         &fds.procfs,
     )?;
     at(Step::Sync, fds.sync.report(ToParent::Ready, None))?;
@@ -123,10 +127,11 @@ pub(crate) struct Program {
 /// that the profile has to allow less.
 pub(crate) fn become_process(
     process: &Process,
-    filter: Option<&seccomp::Filter>,
-    sync: &Channel,
+    seccomp: Option<&Seccomp>,
+    (sync, fifo): (&Channel, Option<&OwnedFd>),
     procfs: &Procfs,
 ) -> Result<Program, Failure> {
+    let kept: Vec<_> = [sync.as_fd()].into_iter().chain(fifo.map(AsFd::as_fd)).collect();
     let late_filter = process.no_new_privileges;
     at(Step::Personality, process::personality(process.personality))?;
     at(Step::NoNewPrivileges, process::no_new_privileges(process.no_new_privileges))?;
@@ -139,8 +144,10 @@ pub(crate) fn become_process(
         process::label_for_exec(procfs, Label::Selinux, process.selinux_label.as_deref()),
     )?;
     at(Step::Stdio, process::own_stdio(process))?;
-    at(Step::Stdio, sys::process::close_on_exec_from(3 + process.preserve_fds))?;
-    install(filter.filter(|_| !late_filter), sync)?;
+    // What is left of the host's directories would be a way out for a path such as
+    // /proc/self/fd/7/../.. (CVE-2024-21626); what the caller left open is not the container's.
+    at(Step::Stdio, sys::process::close_from_except(3 + process.preserve_fds, &kept))?;
+    install(seccomp.filter(|_| !late_filter), sync)?;
     let own_limits = if process.rlimits_by_parent { &[][..] } else { &process.rlimits };
     each(Step::Rlimit, own_limits, |limit| process::rlimits::set(None, limit))?;
     at(Step::Capabilities, process::capabilities_before_ids(&process.capabilities))?;
@@ -150,15 +157,20 @@ pub(crate) fn become_process(
     let home = process.needs_home.then(|| process::home(process.uid));
     // The parent is still there to notice if this dies from here on: it waits for Ready.
     at(Step::Sync, rustix::process::set_parent_process_death_signal(None))?;
-    install(filter.filter(|_| late_filter), sync)?;
+    install(seccomp.filter(|_| late_filter), sync)?;
     Ok(Program { path, home })
 }
 
-fn install(filter: Option<&seccomp::Filter>, sync: &Channel) -> Result<(), Failure> {
-    let Some(filter) = filter else { return Ok(()) };
-    if let Some(listener) = at(Step::Seccomp, seccomp::install(filter))? {
-        use std::os::fd::AsFd;
-        at(Step::Sync, sync.report(ToParent::Listener, Some(listener.as_fd())))?;
+fn install(seccomp: Option<&Seccomp>, sync: &Channel) -> Result<(), Failure> {
+    let Some(seccomp) = seccomp else { return Ok(()) };
+    if seccomp.filter.notify && seccomp.unprivileged_parent {
+        // Or it could not take the listener over.
+        at(Step::Sync, rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable))?;
+    }
+    if let Some(listener) = at(Step::Seccomp, seccomp::install(&seccomp.filter))? {
+        // Stays open until execve: the parent takes it from there.
+        let number = listener.into_raw_fd();
+        at(Step::Sync, sync.report(ToParent::Listener(number), None))?;
     }
     Ok(())
 }
@@ -197,7 +209,6 @@ fn ask_for_hooks(plan: &Plan, fds: &Fds) -> Result<(), Errno> {
 }
 
 fn console(process: &Process, root: &Root, fds: &Fds) -> Result<(), Errno> {
-    use std::os::fd::AsFd;
     let (Some(terminal), Some(console)) = (process.terminal, &fds.console) else { return Ok(()) };
     let slave = process::open_terminal(root, terminal, console.as_fd())?;
     rootfs::console(root, &slave)

@@ -64,8 +64,8 @@ impl Join<'_> {
         at(Step::Session, rustix::process::setsid())?;
         at(Step::Console, self.open_console(process))?;
         rustix::process::umask(Mode::from_raw_mode(process.umask));
-        let filter = plan.seccomp.as_ref().map(|seccomp| &seccomp.filter);
-        let program = become_process(process, filter, &self.sync, &self.procfs)?;
+        let seccomp = plan.seccomp.as_ref();
+        let program = become_process(process, seccomp, (&self.sync, None), &self.procfs)?;
         at(Step::Sync, self.sync.report(ToParent::Ready, None))?;
         at(Step::Sync, self.sync.expect_go())?;
         at(Step::Exec, process::replace(&program.path, process, program.home.as_deref()))

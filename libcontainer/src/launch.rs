@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
 };
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, PidfdGetfdFlags, Signal, WaitId, WaitIdOptions, pidfd_getfd};
 
 use crate::{
     cgroup::{self, Cgroup},
@@ -29,8 +29,8 @@ pub(crate) struct Ends {
     pub(crate) console: Option<OwnedFd>,
 }
 
-/// Makes the container process. It is ready when this returns: it waits for the fifo, or runs if
-/// there is none. `record` is called with its pid once it is certain to live.
+/// Makes the container process. When this returns it waits for the fifo, or runs its program if
+/// there is none. `ready` is called with its pid when nothing else can go wrong before that.
 ///
 /// # Errors
 /// Any failure on either side. Then nothing is left: no process, no cgroup.
@@ -38,13 +38,13 @@ pub(crate) fn launch(
     plan: &Plan,
     process: &Process,
     ends: Ends,
-    record: impl FnOnce(i32) -> Result<()>,
+    ready: impl FnOnce(i32) -> Result<()>,
 ) -> Result<(Child, Channel)> {
     let (parent, child_end) = sync::pair().doing(|| "cannot make a socket pair")?;
     let fds = open_fds(plan, child_end, ends)?;
     let driver = cgroup::driver(&plan.cgroup.place);
     let into = driver.prepare()?;
-    let child = match clone(plan, process, fds, &parent, into.as_ref().map(AsFd::as_fd)) {
+    let child = match clone(plan, process, fds, into.as_ref().map(AsFd::as_fd)) {
         Ok(child) => child,
         Err(refusal) => {
             let _ = driver.remove();
@@ -60,15 +60,14 @@ pub(crate) fn launch(
         Ok(entry) => entry,
         Err(error) => {
             end(&child);
-            // If `create` was the one that failed it has removed what it made.
             let _ = driver.remove();
             return Err(error);
         }
     };
     let born = enter_cgroup(&parent, &entry).and_then(|()| {
-        accompany(plan, &parent, &child)?;
+        accompany(plan, &parent, &child, child.pid)?;
         raise_rlimits(process, child.pid)?;
-        record(child.pid)?;
+        ready(child.pid)?;
         parent.tell(ToChild::Go, &[]).doing(|| "cannot let the container process go")
     });
     match born {
@@ -83,7 +82,8 @@ pub(crate) fn launch(
 
 /// Everything the child inherits, opened while nothing exists that would have to be cleaned up.
 fn open_fds(plan: &Plan, sync: Channel, ends: Ends) -> Result<Fds> {
-    let joined = plan.namespaces.joined.iter().map(NamespaceFd::open).collect::<Result<Vec<_>>>()?;
+    let joined =
+        plan.namespaces.joined.iter().map(NamespaceFd::open).collect::<Result<Vec<_>>>()?;
     joined.iter().try_for_each(|namespace| refuse_sysctls_of_host(plan, namespace))?;
     let procfs = Procfs::open().doing(|| "cannot open /proc")?;
     if !plan.rootfs.path.is_dir() {
@@ -131,10 +131,12 @@ fn open_sources(plan: &Plan, fds: &mut Fds) -> Result<()> {
         root.doing(|| "cannot open the root filesystem").map_err(|error| error.at("root.path"))?,
     );
     let sources = plan.mounts.iter().map(|mount| match mount.action {
-        Action::Bind { recursive } => rootfs::open_source(&mount.source, recursive)
-            .map(Some)
-            .doing(|| format!("cannot open mount source {:?}", mount.source.to_string_lossy()))
-            .map_err(|error| error.at(format!("{}.source", mount.at()))),
+        Action::Bind { recursive } if !mount.of_cgroup => {
+            rootfs::open_source(&mount.source, recursive)
+                .map(Some)
+                .doing(|| format!("cannot open mount source {:?}", mount.source.to_string_lossy()))
+                .map_err(|error| error.at(format!("{}.source", mount.at())))
+        }
         _ => Ok(None),
     });
     fds.sources = sources.collect::<Result<_>>()?;
@@ -145,16 +147,24 @@ fn clone(
     plan: &Plan,
     process: &Process,
     mut fds: Fds,
-    parent: &Channel,
     into: Option<BorrowedFd<'_>>,
 ) -> std::result::Result<Child, Refusal> {
     let flags = plan.namespaces.clone_flags();
     if !plan.namespaces.needs_joiner() {
-        return Ok(spawn::directly(flags, into, || init::run(plan, process, &fds))?);
+        let attempt = |into| spawn::directly(flags, into, || init::run(plan, process, &fds));
+        return match attempt(into) {
+            // Nobody asked for a cgroup that an ordinary user may not enter.
+            Err(error)
+                if into.is_some() && plan.cgroup_optional && error.kind() == Kind::Denied =>
+            {
+                Ok(attempt(None)?)
+            }
+            other => Ok(other?),
+        };
     }
     let joined = std::mem::take(&mut fds.joined);
     let join = || at(Step::Join, enter_all(&joined));
-    spawn::by_joiner(flags, into, (parent, &fds.sync), join, || init::run(plan, process, &fds))
+    spawn::by_joiner(flags, into, join, || init::run(plan, process, &fds))
 }
 
 /// What only the parent may write about the child.
@@ -197,8 +207,9 @@ pub(crate) fn raise_rlimits(process: &Process, pid: i32) -> Result<()> {
     Ok(())
 }
 
-/// Answers the child until it is ready.
-fn accompany(plan: &Plan, parent: &Channel, child: &Child) -> Result<()> {
+/// Answers the child until it is ready. `init` is the container's own process, which for an exec is
+/// another one.
+pub(crate) fn accompany(plan: &Plan, parent: &Channel, child: &Child, init: i32) -> Result<()> {
     loop {
         match parent.next().doing(|| "cannot hear from the container process")? {
             Some((ToParent::RunHooks, _)) => {
@@ -208,38 +219,47 @@ fn accompany(plan: &Plan, parent: &Channel, child: &Child) -> Result<()> {
                 let told = parent.tell(ToChild::HooksDone, &[]);
                 told.doing(|| "cannot talk to the container process")?;
             }
-            Some((ToParent::Listener, Some(listener))) => {
-                hand_over_listener(plan, child.pid, &listener)?;
-            }
+            Some((ToParent::Listener(number), _)) => hand_over_listener(plan, child, init, number)?,
             Some((ToParent::Ready, _)) => return Ok(()),
             Some((ToParent::Failed(failure), _)) => return Err(explain::failure(plan, failure)),
             Some((message, _)) => {
                 return Err(Error::new(Kind::Bug, format!("unexpected message {message:?}")));
             }
-            None => return Err(explain::death(child, Some(&Cgroup::open(&plan.cgroup.place)))),
+            None => return Err(explain::death(child, &Cgroup::open(&plan.cgroup.place))),
         }
     }
 }
 
 /// runtime-spec, config-linux.md "The Container Process State".
-pub(crate) fn hand_over_listener(plan: &Plan, pid: i32, listener: &OwnedFd) -> Result<()> {
+fn hand_over_listener(plan: &Plan, child: &Child, init: i32, number: i32) -> Result<()> {
     let Some(seccomp) = &plan.seccomp else { return Ok(()) };
     let Some(path) = &seccomp.listener_path else { return Ok(()) };
+    let listener = pidfd_getfd(&child.pidfd, number, PidfdGetfdFlags::empty())
+        .doing(|| "cannot take over the seccomp listener")?;
     let state = serde_json::json!({
         "ociVersion": plan.oci_version,
         "fds": ["seccompFd"],
-        "pid": pid,
+        "pid": child.pid,
         "metadata": seccomp.listener_metadata,
         "state": {
             "ociVersion": plan.oci_version,
             "id": plan.id,
             "status": "creating",
-            "pid": pid,
+            "pid": init,
             "bundle": plan.bundle,
             "annotations": plan.annotations,
         },
     });
     seccomp::notify::send(path, state.to_string().as_bytes(), listener.as_fd())
+}
+
+/// After `Go` a process without a fifo runs its program: the end of the channel says that it does.
+pub(crate) fn until_exec(plan: &Plan, parent: &Channel) -> Result<()> {
+    match parent.next().doing(|| "cannot hear from the container process")? {
+        None => Ok(()),
+        Some((ToParent::Failed(failure), _)) => Err(explain::failure(plan, failure)),
+        Some((message, _)) => Err(Error::new(Kind::Bug, format!("unexpected message {message:?}"))),
+    }
 }
 
 /// Kills and reaps a child that is not wanted any more.

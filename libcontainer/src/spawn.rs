@@ -14,7 +14,7 @@ use rustix::{
 use crate::{
     error::{Context, Error, Kind, Result},
     step::{Failure, Step},
-    sync::{Channel, ToParent},
+    sync::{self, ToParent},
     sys::{
         clone::{Cloned, clone3, clone3_alone},
         process::exit_now,
@@ -56,42 +56,45 @@ pub(crate) fn directly(
     }
 }
 
-/// Clones from inside the namespaces that `join` enters. `ends` are the two ends of the channel on
-/// which the child will speak later.
+/// Clones from inside the namespaces that `join` enters. The joiner has a channel of its own: the
+/// child may be faster to speak on the other than the joiner is to announce it.
 pub(crate) fn by_joiner(
     flags: u64,
     into: Option<BorrowedFd<'_>>,
-    ends: (&Channel, &Channel),
     join: impl FnOnce() -> Result<(), Failure>,
     child: impl FnOnce(),
 ) -> Result<Child, Refusal> {
+    let (hear, tell) = sync::pair().doing(|| "cannot make a socket pair")?;
     let joiner = directly(0, into, || {
-        let failure = match join().and_then(|()| clone_for_parent(flags, ends.1)) {
-            Ok(Cloned::Child) => return child(),
-            Ok(Cloned::Parent { .. }) => exit_now(0),
+        let failure = match join().and_then(|()| clone_for_parent(flags)) {
+            Ok(Cloned::Child) => {
+                // Or the parent would not notice if the joiner died now.
+                drop(tell);
+                return child();
+            }
+            Ok(Cloned::Parent { pid, pidfd }) => {
+                let told = tell.report(ToParent::Cloned(pid), Some(pidfd.as_fd()));
+                exit_now(told.is_err().into())
+            }
             Err(failure) => failure,
         };
-        let _ = ends.1.report(ToParent::Failed(failure), None);
+        let _ = tell.report(ToParent::Failed(failure), None);
         exit_now(1)
     })?;
-    let answer = ends.0.next();
+    // Only the joiner's copy is left, so that its death is the end of the channel.
+    let answer = hear.next();
     let gone = waitid(WaitId::PidFd(joiner.pidfd.as_fd()), WaitIdOptions::EXITED);
     gone.doing(|| "cannot wait for the joiner")?;
     match answer.doing(|| "cannot hear from the joiner")? {
         Some((ToParent::Cloned(pid), Some(pidfd))) => Ok(Child { pid, pidfd }),
         Some((ToParent::Failed(failure), _)) => Err(Refusal::Failure(failure)),
-        _ => Err(Error::new(Kind::Bug, "cannot join namespaces: the joiner died").into()),
+        _ => Err(Error::new(Kind::Os, "cannot join namespaces: the joiner was killed").into()),
     }
 }
 
-fn clone_for_parent(flags: u64, channel: &Channel) -> Result<Cloned, Failure> {
-    let fail = |errno| Failure::new(Step::Unshare, errno);
-    let cloned = clone3_alone(flags | libc::CLONE_PARENT as u64, None).map_err(fail)?;
-    if let Cloned::Parent { pid, pidfd } = &cloned {
-        let told = channel.report(ToParent::Cloned(*pid), Some(pidfd.as_fd()));
-        told.map_err(|errno| Failure::new(Step::Sync, errno))?;
-    }
-    Ok(cloned)
+fn clone_for_parent(flags: u64) -> Result<Cloned, Failure> {
+    clone3_alone(flags | libc::CLONE_PARENT as u64, None)
+        .map_err(|errno| Failure::new(Step::Unshare, errno))
 }
 
 fn explain(errno: Errno) -> Error {

@@ -8,7 +8,7 @@
 //!      ├── Cgroup + descriptors of the `tasks` files ────▶│ enters, builds the root filesystem
 //!      │◀─────────────────────────────────── RunHooks ────┤ (prestart or createRuntime only)
 //!      ├── HooksDone ────────────────────────────────────▶│ pivots, becomes the user
-//!      │◀──────────────────── Listener + descriptor ──────┤ (seccomp notify only)
+//!      │◀──────────────────── Listener: its number ───────┤ (seccomp notify only)
 //!      ├── Go ───────────────────────────────────────────▶│
 //!      │◀────────────────────────────────────── Ready ────┤
 //!      │ rlimits, state.json                              │
@@ -48,7 +48,9 @@ pub(crate) enum ToChild {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ToParent {
     RunHooks,
-    Listener,
+    /// The seccomp listener, by its number in the child: the filter that is in force by then may
+    /// forbid sendmsg(2), or ask the very agent that waits for the listener about it.
+    Listener(i32),
     Ready,
     Failed(Failure),
     /// The joiner made the container process, whose pid this is; its pidfd comes along.
@@ -168,7 +170,10 @@ fn encode(message: ToParent) -> Frame {
     let mut frame = [0; 1 + Failure::SIZE];
     frame[0] = match message {
         ToParent::RunHooks => 1,
-        ToParent::Listener => 2,
+        ToParent::Listener(number) => {
+            frame[1..5].copy_from_slice(&number.to_ne_bytes());
+            2
+        }
         ToParent::Ready => 3,
         ToParent::Failed(failure) => {
             frame[1..].copy_from_slice(&failure.to_bytes());
@@ -186,7 +191,7 @@ fn decode(frame: &Frame) -> Option<ToParent> {
     let (tag, body) = frame.split_first()?;
     match tag {
         1 => Some(ToParent::RunHooks),
-        2 => Some(ToParent::Listener),
+        2 => body.first_chunk().map(|number| ToParent::Listener(i32::from_ne_bytes(*number))),
         3 => Some(ToParent::Ready),
         4 => Failure::from_bytes(body.try_into().ok()?).map(ToParent::Failed),
         5 => body.first_chunk().map(|pid| ToParent::Cloned(i32::from_ne_bytes(*pid))),
@@ -208,7 +213,7 @@ mod tests {
 
         let failed = ToParent::Failed(Failure::new(Step::Mount, Errno::PERM));
         child.report(failed, None).unwrap();
-        child.report(ToParent::Listener, Some(null.as_fd())).unwrap();
+        child.report(ToParent::Cloned(7), Some(null.as_fd())).unwrap();
         assert_eq!(parent.next().unwrap().unwrap().0, failed);
         assert!(parent.next().unwrap().unwrap().1.is_some());
         drop(child);

@@ -5,7 +5,7 @@
 
 use std::{ffi::OsString, ops::RangeInclusive};
 
-use clap::{Args, Command, error::ContextKind};
+use clap::{ArgMatches, Args, Command, error::ContextKind};
 use libcontainer::{Error, Kind, Result, exe};
 
 use crate::{
@@ -45,23 +45,48 @@ pub(crate) trait Verb: Args {
     fn run(self, globals: &Globals) -> Result<u8>;
 }
 
-/// A row of the table of verbs: what is needed to find, explain and run one.
+/// A row of the table of verbs. It is what [`Verb`] says, without the type: the work that is the
+/// same for all verbs is in the program once.
 pub(crate) struct Entry {
     name: &'static str,
     about: &'static str,
+    usage: &'static str,
+    description: &'static str,
+    arguments: RangeInclusive<usize>,
+    order: Order,
+    failed: u8,
     goes_inside: bool,
-    help: fn() -> String,
-    run: fn(&Globals, Vec<OsString>) -> Result<u8, Failure>,
+    augment: fn(Command) -> Command,
+    run: fn(&Globals, &ArgMatches) -> Result<u8>,
 }
 
-pub(crate) const fn entry<V: Verb>() -> Entry {
-    Entry {
-        name: V::NAME,
-        about: V::ABOUT,
-        goes_inside: V::GOES_INSIDE,
-        help: help_of::<V>,
-        run: invoke::<V>,
+impl Entry {
+    pub(crate) const fn of<V: Verb>() -> Self {
+        Self {
+            name: V::NAME,
+            about: V::ABOUT,
+            usage: V::USAGE,
+            description: V::DESCRIPTION,
+            arguments: V::ARGUMENTS,
+            order: V::ORDER,
+            failed: V::FAILED,
+            goes_inside: V::GOES_INSIDE,
+            augment: V::augment_args,
+            run: run_verb::<V>,
+        }
     }
+
+    fn command(&self) -> Command {
+        command(self.name, self.augment)
+    }
+
+    fn help(&self) -> String {
+        help::verb(self, &self.command())
+    }
+}
+
+fn run_verb<V: Verb>(globals: &Globals, matches: &ArgMatches) -> Result<u8> {
+    read::<V>(matches)?.run(globals)
 }
 
 /// A call that failed: something for the log, and for a misuse the page to read.
@@ -89,20 +114,20 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 fn call(args: impl IntoIterator<Item = OsString>) -> Result<u8, Failure> {
-    let command = command::<GlobalFlags>("rtn");
+    let command = command("rtn", GlobalFlags::augment_args);
     let page = || help::program(&command, cmd::VERBS);
     let misuse =
         |fault: String| Failure::misuse(format!("Incorrect Usage. {fault}"), fault, &page());
     let Split { flags, arguments, help } =
         flags::split(args, &command, Order::FlagsFirst).map_err(misuse)?;
+    let given: GlobalFlags = read(&parse(command.clone(), flags).map_err(misuse)?)?;
+    let version = given.version;
     let verb = arguments.first().and_then(|verb| find(&verb.to_string_lossy()).ok());
     if verb.is_some_and(|verb| verb.goes_inside) {
         // Before anything is opened: in the copy it would be opened again.
         exe::run_from_copy()?;
     }
-    let given: GlobalFlags = parse(command.clone(), flags).map_err(misuse)?;
-    let version = given.version;
-    let globals = given.resolve().map_err(Failure::from)?;
+    let globals = given.resolve()?;
     let mut words = arguments.into_iter();
     match words.next() {
         _ if version => output::page(&version::text()),
@@ -119,10 +144,10 @@ fn dispatch(
     page: impl Fn() -> String,
 ) -> Result<u8, Failure> {
     if !matches!(verb, "help" | "h") {
-        return (find(verb)?.run)(globals, words.collect());
+        return invoke(find(verb)?, globals, words.collect());
     }
     output::page(&match words.next() {
-        Some(verb) => (find(&verb.to_string_lossy())?.help)(),
+        Some(verb) => find(&verb.to_string_lossy())?.help(),
         None => page(),
     });
     Ok(0)
@@ -137,25 +162,25 @@ fn find(verb: &str) -> Result<&'static Entry, Failure> {
     })
 }
 
-/// Parses the flags and arguments of `V`, then runs it.
-fn invoke<V: Verb>(globals: &Globals, words: Vec<OsString>) -> Result<u8, Failure> {
-    let command = command::<V>(V::NAME);
-    let misuse = |fault: String| {
-        Failure::misuse(format!("Incorrect Usage: {fault}"), fault, &help_of::<V>())
-    };
-    let split = flags::split(words, &command, V::ORDER).map_err(misuse)?;
-    if split.help {
-        output::page(&help_of::<V>());
+/// Parses the flags and arguments of a verb, then runs it.
+fn invoke(verb: &Entry, globals: &Globals, words: Vec<OsString>) -> Result<u8, Failure> {
+    let command = verb.command();
+    let misuse =
+        |fault: String| Failure::misuse(format!("Incorrect Usage: {fault}"), fault, &verb.help());
+    let Split { mut flags, arguments, help } =
+        flags::split(words, &command, verb.order).map_err(misuse)?;
+    if help {
+        output::page(&verb.help());
         return Ok(0);
     }
-    if let Some(fault) = miscount(V::NAME, &V::ARGUMENTS, split.arguments.len()) {
-        return Err(Failure::misuse("Incorrect Usage.".into(), fault, &help_of::<V>()));
+    if let Some(fault) = miscount(verb.name, &verb.arguments, arguments.len()) {
+        return Err(Failure::misuse("Incorrect Usage.".into(), fault, &verb.help()));
     }
-    let Split { mut flags, arguments, .. } = split;
     flags.push("--".into());
     flags.extend(arguments);
-    let verb: V = parse(command, flags).map_err(misuse)?;
-    verb.run(globals).map_err(|error| Failure { status: V::FAILED, ..Failure::from(error) })
+    let matches = parse(command, flags).map_err(misuse)?;
+    let done = (verb.run)(globals, &matches);
+    done.map_err(|error| Failure { status: verb.failed, ..Failure::from(error) })
 }
 
 impl From<Error> for Failure {
@@ -164,19 +189,19 @@ impl From<Error> for Failure {
     }
 }
 
-fn help_of<V: Verb>() -> String {
-    help::verb(V::NAME, V::ABOUT, V::USAGE, V::DESCRIPTION, &command::<V>(V::NAME))
-}
-
-/// The flags of `A` as clap sees them. Help is ours, and the last of two values wins.
-fn command<A: Args>(name: &'static str) -> Command {
+/// Flags as clap sees them. Help is ours, and the last of two values wins.
+fn command(name: &'static str, augment: fn(Command) -> Command) -> Command {
     let command = Command::new(name).disable_help_flag(true).args_override_self(true);
-    A::augment_args(command).no_binary_name(true)
+    augment(command).no_binary_name(true)
 }
 
-fn parse<A: Args>(command: Command, words: Vec<OsString>) -> Result<A, String> {
-    let parsed = command.try_get_matches_from(words);
-    parsed.and_then(|matches| A::from_arg_matches(&matches)).map_err(|error| fault_of(&error))
+fn parse(command: Command, words: Vec<OsString>) -> Result<ArgMatches, String> {
+    command.try_get_matches_from(words).map_err(|error| fault_of(&error))
+}
+
+fn read<A: Args>(matches: &ArgMatches) -> Result<A> {
+    A::from_arg_matches(matches)
+        .map_err(|error| Error::new(Kind::Bug, "cannot read the flags").because(error))
 }
 
 /// A value that does not fit its flag, in the words of Go's `flag` package.

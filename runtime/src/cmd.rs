@@ -1,6 +1,6 @@
 //! The verbs, one file each.
 
-use crate::cli::{Entry, entry};
+use crate::cli::Entry;
 
 mod create;
 mod delete;
@@ -21,20 +21,20 @@ mod update;
 
 /// Every verb, in the order of the help.
 pub(crate) const VERBS: &[Entry] = &[
-    entry::<create::Create>(),
-    entry::<delete::Delete>(),
-    entry::<events::Events>(),
-    entry::<exec::Exec>(),
-    entry::<features::Features>(),
-    entry::<kill::Kill>(),
-    entry::<list::List>(),
-    entry::<pause::Pause>(),
-    entry::<plan::Plan>(),
-    entry::<ps::Ps>(),
-    entry::<resume::Resume>(),
-    entry::<run::Run>(),
-    entry::<spec::Spec>(),
-    entry::<start::Start>(),
-    entry::<state::State>(),
-    entry::<update::Update>(),
+    Entry::of::<create::Create>(),
+    Entry::of::<delete::Delete>(),
+    Entry::of::<events::Events>(),
+    Entry::of::<exec::Exec>(),
+    Entry::of::<features::Features>(),
+    Entry::of::<kill::Kill>(),
+    Entry::of::<list::List>(),
+    Entry::of::<pause::Pause>(),
+    Entry::of::<plan::Plan>(),
+    Entry::of::<ps::Ps>(),
+    Entry::of::<resume::Resume>(),
+    Entry::of::<run::Run>(),
+    Entry::of::<spec::Spec>(),
+    Entry::of::<start::Start>(),
+    Entry::of::<state::State>(),
+    Entry::of::<update::Update>(),
 ];

@@ -17,7 +17,7 @@ use rustix::{
     io::retry_on_intr,
 };
 
-use crate::{console::Console, log, tty::Relay};
+use crate::{log, tty::Relay};
 
 /// This process in the place of the container's.
 #[derive(Debug)]
@@ -47,12 +47,11 @@ impl Foreground {
         Ok(Self { signals: take().doing(|| "cannot take signals")? })
     }
 
-    /// Stands for `process` until it ends; returns its exit status, 128 + signal if one killed it.
+    /// Stands for `process`, with its `terminal` if that is ours to show, until it ends; returns its exit status, 128 + signal if one killed it.
     ///
     /// # Errors
     /// When waiting is not possible; the process may still run then.
-    pub(crate) fn attend(self, process: &Process, console: Console) -> Result<u8> {
-        let mut terminal = console.receive()?;
+    pub(crate) fn attend(self, process: &Process, mut terminal: Option<Relay>) -> Result<u8> {
         while !wait_for_something(process, &self.signals, terminal.as_ref())? {
             while let Some(signal) = next_signal(&self.signals)? {
                 deliver(process, signal, terminal.as_ref());

@@ -101,7 +101,7 @@ fn misuse_is_answered_as_runc_answers_it() {
         &["list", "x"],
         &["list", "--format", "xml"],
         &["update"],
-        &["update", "x", "--memory"],
+        &["update", "--memory"],
         &["features", "x"],
         &["--log-format", "xml", "list"],
     ];

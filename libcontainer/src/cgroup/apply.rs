@@ -32,7 +32,7 @@ impl<'a> Tree<'a> {
         for path in place.paths.values() {
             match Dir::open(path) {
                 Ok(dir) => tree.add(dir),
-                Err(cause) if place.lenient && super::fs::is_refusal(cause) => {}
+                Err(cause) if place.lenient && dir::is_refusal(cause) => {}
                 Err(Errno::NOENT) if place.lenient => {}
                 Err(cause) => return Err(Error::os(format!("cannot open cgroup {path:?}"), cause)),
             }

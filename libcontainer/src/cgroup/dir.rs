@@ -2,6 +2,7 @@
 //! that no name from config.json leads out of it.
 
 use std::{
+    collections::BTreeSet,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -72,6 +73,23 @@ impl Dir {
         Ok(text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect())
     }
 
+    /// The processes of this cgroup and of those below it.
+    pub(super) fn pids_below(&self) -> Result<BTreeSet<i32>, Errno> {
+        // A sub-cgroup may be removed while it is being read.
+        let gone = |cause: &Errno| matches!(*cause, Errno::NOENT | Errno::NODEV);
+        let mut pids: BTreeSet<i32> = match self.pids() {
+            Err(cause) if gone(&cause) => return Ok(BTreeSet::new()),
+            result => result?.into_iter().collect(),
+        };
+        for child in self.children()? {
+            match Self::open(&child) {
+                Err(cause) if gone(&cause) => {}
+                child => pids.append(&mut child?.pids_below()?),
+            }
+        }
+        Ok(pids)
+    }
+
     /// The sub-cgroups.
     pub(super) fn children(&self) -> Result<Vec<PathBuf>, Errno> {
         let mut children = Vec::new();
@@ -96,6 +114,11 @@ impl AsFd for Dir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
+}
+
+/// Permission errors in the loose sense: a read-only mount is one for whoever cannot remount it.
+pub(super) fn is_refusal(cause: Errno) -> bool {
+    matches!(cause, Errno::PERM | Errno::ACCESS | Errno::ROFS)
 }
 
 /// A file anywhere.

@@ -5,11 +5,10 @@ use std::{
     collections::BTreeSet,
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, unlinkat},
+    fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat},
     io::Errno,
 };
 
@@ -17,15 +16,14 @@ use super::{
     Driver, Entry, Limits, Need, Place, Write,
     apply::Tree,
     devices::{Devices, program},
-    dir::{Dir, value_of},
+    dir::{Dir, is_refusal, value_of},
+    remove,
     wait::Deadline,
 };
 use crate::error::{Error, Kind, Result};
 
-/// How long processes that were killed may take to leave.
-const EMPTYING: Duration = Duration::from_secs(2);
-/// Between two looks at a v1 cgroup whose last process is on its way out.
-const STEP: Duration = Duration::from_millis(1);
+/// To make a directory whose parent comes and goes.
+const ATTEMPTS: u32 = 3;
 
 /// Files of a v2 cgroup that its owner may write (cgroup-v2.rst, "Delegation").
 const DELEGATED: [&str; 3] = ["cgroup.procs", "cgroup.subtree_control", "cgroup.threads"];
@@ -62,9 +60,9 @@ impl<'a> Cgroupfs<'a> {
                 && let Ok(dir) = Dir::open(&path)
             {
                 let _ = dir.write("cgroup.kill", "1");
-                let _ = Deadline::after(EMPTYING).event(&dir, "populated", 0);
+                let _ = Deadline::after(remove::PATIENCE).event(&dir, "populated", 0);
             }
-            let _ = rmdir(&path);
+            let _ = remove::rmdir(&path);
         }
     }
 
@@ -85,21 +83,21 @@ impl<'a> Cgroupfs<'a> {
 
     /// Whether `path` is new.
     fn mkdir(&self, path: &Path) -> Result<bool, Errno> {
-        let result = match mkdirat(CWD, path, Mode::from_raw_mode(0o755)) {
-            Err(Errno::NOENT) => {
-                self.mkdir(path.parent().ok_or(Errno::NOENT)?)?;
-                mkdirat(CWD, path, Mode::from_raw_mode(0o755))
+        // Again: whoever made the directory above may be taking it away, after a failure.
+        for _ in 0..ATTEMPTS {
+            match mkdirat(CWD, path, Mode::from_raw_mode(0o755)) {
+                Ok(()) => {
+                    self.made.borrow_mut().push(path.to_owned());
+                    return Ok(true);
+                }
+                Err(Errno::EXIST) => return Ok(false),
+                Err(Errno::NOENT | Errno::NODEV) => {
+                    self.mkdir(path.parent().ok_or(Errno::NOENT)?)?;
+                }
+                Err(errno) => return Err(errno),
             }
-            result => result,
-        };
-        match result {
-            Ok(()) => {
-                self.made.borrow_mut().push(path.to_owned());
-                Ok(true)
-            }
-            Err(Errno::EXIST) => Ok(false),
-            Err(errno) => Err(errno),
         }
+        Err(Errno::NOENT)
     }
 
     fn prepare_unified(&self, path: &Path) -> Result<Option<OwnedFd>> {
@@ -111,13 +109,14 @@ impl<'a> Cgroupfs<'a> {
 
     fn make_tree(&self, limits: &Limits) -> Result<Tree<'a>> {
         let mut tree = Tree::new(self.place);
-        for (path, controller) in self.place.v1() {
+        for (path, controllers) in self.place.v1() {
             let Some(Made { dir, fresh }) = self.make(path)? else { continue };
-            match controller {
-                "cpuset" => fill_cpuset(&dir, fresh, &limits.writes)
-                    .map_err(|cause| dir.failed("fill the cpuset", "", cause))?,
-                "freezer" => check_freezer(&dir)?,
-                _ => {}
+            if controllers.contains(&"cpuset") {
+                fill_cpuset(&dir, fresh, &limits.writes)
+                    .map_err(|cause| dir.failed("fill the cpuset", "", cause))?;
+            }
+            if controllers.contains(&"freezer") {
+                check_freezer(&dir)?;
             }
             tree.add(dir);
         }
@@ -193,34 +192,9 @@ impl Driver for Cgroupfs<'_> {
             self.unwind();
             return Ok(());
         }
-        let deadline = Deadline::after(EMPTYING);
         // The v2 directory first: it tells when the last process has left.
-        let paths: BTreeSet<&PathBuf> = self.place.paths.values().collect();
-        let (unified, v1): (Vec<&PathBuf>, Vec<&PathBuf>) =
-            paths.into_iter().partition(|path| self.place.unified() == Some(path));
-        let failed = unified.into_iter().chain(v1).filter_map(|path| {
-            let cause = remove_tree(path, deadline).err()?;
-            Some(Error::os(format!("cannot remove cgroup {path:?}"), cause))
-        });
-        gather(failed.collect())
+        remove::all(self.place.unified().into_iter().chain(self.place.v1().into_keys()))
     }
-}
-
-/// One error that names them all.
-fn gather(mut failed: Vec<Error>) -> Result<()> {
-    match failed.len() {
-        0 => Ok(()),
-        1 => Err(failed.remove(0)),
-        _ => {
-            let lines: Vec<String> = failed.iter().map(Error::to_string).collect();
-            Err(Error::new(failed[0].kind(), lines.join("; ")))
-        }
-    }
-}
-
-/// Permission errors in the loose sense: a read-only mount is one for whoever cannot remount it.
-pub(super) fn is_refusal(cause: Errno) -> bool {
-    matches!(cause, Errno::PERM | Errno::ACCESS | Errno::ROFS)
 }
 
 fn door(path: &Path) -> Result<OwnedFd> {
@@ -229,7 +203,7 @@ fn door(path: &Path) -> Result<OwnedFd> {
 }
 
 fn check_empty(dir: &Dir) -> Result<()> {
-    let pids = dir.pids().map_err(|cause| dir.failed("read", "cgroup.procs", cause))?;
+    let pids = dir.pids_below().map_err(|cause| dir.failed("read the processes of", "", cause))?;
     if pids.is_empty() {
         return Ok(());
     }
@@ -351,52 +325,4 @@ fn delegate(dir: &Dir, owner: u32) -> Result<()> {
     };
     give("", AtFlags::EMPTY_PATH)?;
     files.into_iter().try_for_each(|file| give(file, AtFlags::SYMLINK_NOFOLLOW))
-}
-
-fn rmdir(path: &Path) -> Result<(), Errno> {
-    match unlinkat(CWD, path, AtFlags::REMOVEDIR) {
-        Err(Errno::NOENT) => Ok(()),
-        // A read-only mount refuses before it looks whether there is anything to remove.
-        Err(cause) if is_refusal(cause) && Dir::open(path).is_err_and(|e| e == Errno::NOENT) => {
-            Ok(())
-        }
-        result => result,
-    }
-}
-
-/// Sub-cgroups first; waits for the processes that are leaving.
-fn remove_tree(path: &Path, deadline: Deadline) -> Result<(), Errno> {
-    loop {
-        let refused = match rmdir(path) {
-            Err(Errno::BUSY) => Errno::BUSY,
-            result => return result,
-        };
-        let dir = match Dir::open(path) {
-            Err(Errno::NOENT) => return Ok(()),
-            result => result?,
-        };
-        for child in dir.children()? {
-            remove_tree(&child, deadline)?;
-        }
-        if deadline.passed() {
-            return Err(refused);
-        }
-        match left(&dir, deadline) {
-            Ok(()) | Err(Errno::NOENT | Errno::NODEV) => {}
-            Err(cause) => return Err(cause),
-        }
-    }
-}
-
-/// Waits for a process to leave. v2 tells; on v1 the exit of each process does, which is not yet
-/// the moment in which the kernel lets go of the cgroup.
-fn left(dir: &Dir, deadline: Deadline) -> Result<(), Errno> {
-    let events = dir.read_if_present("cgroup.events")?;
-    if events.is_some_and(|text| value_of(&text, "populated") == Some(1)) {
-        return deadline.event(dir, "populated", 0).map(|_| ());
-    }
-    if !deadline.exit(&dir.pids()?)? {
-        deadline.pause(STEP);
-    }
-    Ok(())
 }

@@ -17,6 +17,7 @@ mod fs;
 mod hierarchies;
 mod oom;
 mod plan;
+mod remove;
 mod running;
 mod stats;
 mod systemd;
@@ -80,10 +81,13 @@ impl Place {
         self.paths.get("").map(PathBuf::as_path)
     }
 
-    /// The v1 directories, each once, with one of its controllers.
-    fn v1(&self) -> BTreeMap<&Path, &str> {
-        let v1 = self.paths.iter().filter(|(controller, _)| !controller.is_empty());
-        v1.map(|(controller, path)| (path.as_path(), controller.as_str())).collect()
+    /// The v1 directories, each once, with their controllers.
+    fn v1(&self) -> BTreeMap<&Path, Vec<&str>> {
+        let mut v1: BTreeMap<&Path, Vec<&str>> = BTreeMap::new();
+        for (controller, path) in self.paths.iter().filter(|(name, _)| !name.is_empty()) {
+            v1.entry(path).or_default().push(controller);
+        }
+        v1
     }
 
     /// The directory where `controller` has its files.

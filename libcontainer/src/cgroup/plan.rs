@@ -46,7 +46,9 @@ pub struct Plan {
 /// Decides. Every fault is added to `faults` with its JSON path; a plan with faults is only good
 /// for looking at.
 pub fn plan(request: &Request<'_>, host: &Hierarchies, faults: &mut Vec<Error>) -> Plan {
+    let before = faults.len();
     let place = place(request, host, faults);
+    let placed = faults.len() == before;
     let default = spec::LinuxResources::default();
     let resources = request.resources.unwrap_or(&default);
     let mut sink = Sink::new(true, faults);
@@ -58,7 +60,9 @@ pub fn plan(request: &Request<'_>, host: &Hierarchies, faults: &mut Vec<Error>) 
     }
     let compiled = device_rules(request, resources, &place, &mut sink);
     convert(resources, host, &Values::Fresh, &mut sink);
-    check_controllers(&place, host, &mut sink);
+    if placed {
+        check_controllers(&place, host, &mut sink);
+    }
     Plan {
         limits: Limits {
             controllers: handed_down(host, &sink.writes),

@@ -1,7 +1,7 @@
 //! The cgroup of a container that exists.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     fs,
     path::{Component, Path, PathBuf},
     time::Duration,
@@ -56,8 +56,8 @@ impl Cgroup {
     /// When the container has no cgroup, or it cannot be read.
     pub fn pids(&self) -> Result<Vec<i32>> {
         let dir = self.main()?;
-        let mut pids = BTreeSet::new();
-        pids_below(&dir, &mut pids).map_err(|cause| dir.failed("read processes of", "", cause))?;
+        let pids = dir.pids_below();
+        let pids = pids.map_err(|cause| dir.failed("read the processes of", "", cause))?;
         Ok(pids.into_iter().collect())
     }
 
@@ -305,22 +305,6 @@ impl Cgroup {
             usage: number("memory.current").and_then(|usage: i64| usage.try_into().ok()),
         }
     }
-}
-
-fn pids_below(dir: &Dir, pids: &mut BTreeSet<i32>) -> Result<(), Errno> {
-    // A sub-cgroup may be removed while it is being read.
-    let gone = |cause: &Errno| matches!(*cause, Errno::NOENT | Errno::NODEV);
-    match dir.pids() {
-        Err(cause) if gone(&cause) => return Ok(()),
-        result => pids.extend(result?),
-    }
-    for child in dir.children()? {
-        match Dir::open(&child) {
-            Err(cause) if gone(&cause) => {}
-            child => pids_below(&child?, pids)?,
-        }
-    }
-    Ok(())
 }
 
 /// `--cgroup` values as controller and path; no controller is all of them.

@@ -22,12 +22,10 @@ use crate::{
     bundle::{self, Bundle},
     cgroup::Manager,
     error::{Context, Error, Kind, Result},
-    explain,
     host::Host,
     launch::{self, Ends},
     plan::{self, Plan, check_id},
     spawn::Child,
-    sync::{Channel, ToParent},
 };
 
 /// Whether the machine's root is at work, where the caller knows better.
@@ -72,11 +70,12 @@ pub struct Created {
     pub warnings: Vec<String>,
 }
 
-/// Makes a container from a bundle.
+/// Makes a container from a bundle. `ready` is called just before the process begins to wait for
+/// `start`, or to run.
 ///
 /// # Errors
 /// [`Kind::InvalidConfig`] before anything exists; anything else after everything is gone again.
-pub fn create(options: CreateOptions) -> Result<Created> {
+pub fn create(options: CreateOptions, ready: impl FnOnce() -> Result<()>) -> Result<Created> {
     check_id(&options.id)?;
     let bundle = bundle::load(&options.bundle)?;
     let host = Host::probe()?;
@@ -84,7 +83,7 @@ pub fn create(options: CreateOptions) -> Result<Created> {
     let plan = plan(&options, &bundle, &host, &root)?;
     check_terminal(&plan, &options)?;
     let (entry, _lock) = Entry::make(&root, &options.id)?;
-    let made = make(plan, options, &bundle, &entry, host.rootless());
+    let made = make(plan, options, &bundle, &entry, host.rootless(), ready);
     let (state, process, warnings) = made.inspect_err(|_| drop(entry.remove()))?;
     Ok(Created { container: Container { entry, state }, process, warnings })
 }
@@ -145,8 +144,8 @@ fn make(
     bundle: &Bundle,
     entry: &Entry,
     rootless: bool,
+    ready: impl FnOnce() -> Result<()>,
 ) -> Result<(State, Process, Vec<String>)> {
-    let process = plan.process()?;
     let mut state = State::new(&plan, rootless);
     // From here on `delete` knows what there may be to remove, wherever this process dies.
     entry.write(&state)?;
@@ -157,24 +156,39 @@ fn make(
     let record = |pid| {
         let start = init_process::stat(pid).map_or(0, |stat| stat.start);
         state.set_init(&plan, pid, start);
-        entry.write(&state)
+        entry.write(&state)?;
+        ready()
     };
-    let (child, channel) = launch::launch(&plan, process, ends, record)?;
-    let finished = finish(&plan, options.start.then_some(&channel), &child).and_then(|()| {
-        announce(&child, options.pid_file.as_deref(), options.pidfd_socket.as_deref())
-    });
+    let launched = launch::launch(&plan, plan.process()?, ends, record);
     let container = Container { entry: entry.clone(), state };
-    let finished = finished.and_then(|()| poststart(&plan, &container, options.start));
-    if let Err(error) = finished {
-        launch::end(&child);
-        let _ = container.cgroup().remove();
-        return Err(error);
-    }
+    let finished = launched.and_then(|(child, channel)| {
+        let finish = || {
+            if options.start {
+                launch::until_exec(&plan, &channel)?;
+            }
+            announce(&child, options.pid_file.as_deref(), options.pidfd_socket.as_deref())?;
+            if options.start {
+                container.run_poststart(&plan.hooks.poststart, child.pid)
+            } else {
+                Ok(())
+            }
+        };
+        finish().inspect_err(|_| {
+            launch::end(&child);
+            let _ = container.cgroup().remove();
+        })?;
+        Ok(child)
+    });
+    // runtime-spec, runtime.md "Lifecycle": where a hook failed, the rest of the life is still lived.
+    let child = finished.inspect_err(|error| {
+        if error.kind() == Kind::Hook {
+            drop(container.run_poststop(&plan.hooks.poststop));
+        }
+    })?;
     if let Some(proxy) = proxy.filter(|_| options.start) {
         container.init().map_or(Ok(()), |init| proxy.forward(&init))?;
     }
-    let process = Process { pid: child.pid, pidfd: child.pidfd };
-    Ok((container.state, process, plan.warnings))
+    Ok((container.state, Process { pid: child.pid, pidfd: child.pidfd }, plan.warnings))
 }
 
 /// The directory is made by create, because it is mounted then; the socket in it is bound by
@@ -184,23 +198,6 @@ fn notify_proxy(options: &CreateOptions, entry: &Entry) -> Result<Option<Proxy>>
     let dir = entry.path(notify::DIR);
     fs::create_dir(&dir).doing(|| format!("cannot make {dir:?}"))?;
     if options.start { Proxy::bind(entry, host).map(Some) } else { Ok(None) }
-}
-
-/// After `Go` a process without a fifo runs its program: the channel's end says that it does.
-pub(super) fn finish(plan: &Plan, channel: Option<&Channel>, _child: &Child) -> Result<()> {
-    let Some(channel) = channel else { return Ok(()) };
-    match channel.next().doing(|| "cannot hear from the container process")? {
-        None => Ok(()),
-        Some((ToParent::Failed(failure), _)) => Err(explain::failure(plan, failure)),
-        Some((message, _)) => Err(Error::new(Kind::Bug, format!("unexpected message {message:?}"))),
-    }
-}
-
-fn poststart(plan: &Plan, container: &Container, started: bool) -> Result<()> {
-    match (started, container.init()) {
-        (true, Some(init)) => container.run_poststart(&plan.hooks.poststart, &init),
-        _ => Ok(()),
-    }
 }
 
 /// Tells the caller about the process, in the ways that it asked for. The pid file comes last and

@@ -2,10 +2,14 @@
 
 use std::path::Path;
 
-use super::{Container, Status, store::Entry};
+use super::{
+    Container, Status,
+    store::{CONFIG, Entry},
+};
 use crate::{
+    bundle,
+    cgroup::{self, Cgroup, Hierarchies},
     error::{Error, Kind, Result},
-    hooks,
     plan::hooks::plan as plan_hooks,
 };
 
@@ -34,40 +38,53 @@ impl Container {
         }
         this.end_processes()?;
         this.cgroup().remove()?;
-        let hooks = plan_hooks(
-            this.spec().ok().and_then(|spec| spec.hooks().clone()).as_ref(),
-            &mut Vec::new(),
-        );
-        let state = this.hook_state("stopped", 0);
+        let hooks = this.spec().ok().and_then(|spec| spec.hooks().clone());
+        let hooks = plan_hooks(hooks.as_ref(), &mut Vec::new());
         this.entry.remove()?;
-        let failures = hooks
-            .poststop
-            .iter()
-            .enumerate()
-            .filter_map(|(index, hook)| hooks::run_one("poststop", index, hook, &state).err());
-        Ok(failures.collect())
+        Ok(this.run_poststop(&hooks.poststop))
     }
 
-    /// Removes what is left of a container whose state cannot be read: `delete --force` must be
-    /// able to free the id.
+    /// Removes what is left of a container whose state is missing or damaged: `delete --force` must
+    /// be able to free the id. Its cgroup is where its configuration would have it.
     ///
     /// # Errors
     /// [`Kind::NotFound`], or what could not be removed.
     pub fn discard(root: &Path, id: &str) -> Result<()> {
-        Entry::find(root, id)?.remove()
+        let entry = Entry::find(root, id)?;
+        let _lock = entry.lock()?;
+        let spec = std::fs::read(entry.path(CONFIG)).ok().and_then(|raw| bundle::parse(&raw).ok());
+        let linux = spec.as_ref().and_then(|spec| spec.linux().as_ref());
+        let request = cgroup::Request {
+            id,
+            cgroups_path: linux.and_then(|linux| linux.cgroups_path().as_deref()),
+            resources: None,
+            devices: &[],
+            manager: cgroup::Manager::Cgroupfs,
+            rootless: true,
+            owner: None,
+        };
+        let place = cgroup::plan(&request, &Hierarchies::probe()?, &mut Vec::new()).place;
+        let cgroup = Cgroup::open(&place);
+        if cgroup.exists() {
+            cgroup.kill(libc::SIGKILL)?;
+            cgroup.remove()?;
+        }
+        entry.remove()
     }
 
     fn end_processes(&self) -> Result<()> {
         let cgroup = self.cgroup();
         if let Some(init) = self.init() {
             init.signal(libc::SIGKILL).or_else(ended)?;
-            cgroup.kill(libc::SIGKILL)?;
+            if cgroup.exists() {
+                cgroup.kill(libc::SIGKILL)?;
+            }
             if !init.ends_within(KILL_LIMIT_MS) {
                 return Err(Error::new(Kind::Os, "container init still running").hint(
                     "it does not die of SIGKILL: see its state in /proc and the kernel's log",
                 ));
             }
-        } else if self.state.init_process_pid != 0 {
+        } else if self.state.init_process_pid != 0 && cgroup.exists() {
             // Processes that no private pid namespace ended with init.
             cgroup.kill(libc::SIGKILL)?;
         }

@@ -15,11 +15,11 @@ use crate::{
     explain,
     host::Host,
     join::Join,
-    launch::{end, raise_rlimits},
+    launch::{accompany, end, raise_rlimits, set_oom_score_adj, until_exec},
     plan::{self, Plan},
     process::Procfs,
     spawn::{self, Child, Refusal},
-    sync::{self, Channel, ToChild, ToParent},
+    sync::{self, ToChild},
 };
 
 /// How to run a process in a container; the names are those of `exec`'s flags.
@@ -40,12 +40,17 @@ pub struct ExecOptions {
 }
 
 impl Container {
-    /// Runs a process; it has executed its program when this returns.
+    /// Runs a process; it has executed its program when this returns. `ready` is called just before
+    /// that.
     ///
     /// # Errors
     /// [`Kind::WrongState`] when the container is stopped or paused; [`Kind::Exec`] when the
     /// program cannot be executed.
-    pub fn exec(&self, options: ExecOptions) -> Result<(Process, Vec<String>)> {
+    pub fn exec(
+        &self,
+        options: ExecOptions,
+        ready: impl FnOnce() -> Result<()>,
+    ) -> Result<(Process, Vec<String>)> {
         let init = self
             .init()
             .ok_or_else(|| Error::new(Kind::WrongState, "cannot exec in a stopped container"))?;
@@ -60,7 +65,7 @@ impl Container {
             _ => {}
         }
         let plan = self.plan_exec(&options)?;
-        let child = self.launch_exec(&plan, &options, &init)?;
+        let child = self.launch_exec(&plan, &options, &init, ready)?;
         if let Err(error) =
             announce(&child, options.pid_file.as_deref(), options.pidfd_socket.as_deref())
         {
@@ -93,7 +98,13 @@ impl Container {
         Plan::new(&spec, &plan_options, &Host::probe()?).map_err(|mut faults| faults.swap_remove(0))
     }
 
-    fn launch_exec(&self, plan: &Plan, options: &ExecOptions, init: &InitProcess) -> Result<Child> {
+    fn launch_exec(
+        &self,
+        plan: &Plan,
+        options: &ExecOptions,
+        init: &InitProcess,
+        ready: impl FnOnce() -> Result<()>,
+    ) -> Result<Child> {
         let process = plan.process()?;
         if process.terminal.is_some() != options.console.is_some() {
             return Err(Error::new(
@@ -101,26 +112,42 @@ impl Container {
                 "cannot allocate tty without a console socket",
             ));
         }
-        let entry = self.cgroup().entry(&options.cgroup)?;
         let (parent, child_end) = sync::pair().doing(|| "cannot make a socket pair")?;
+        let mut entry = self.cgroup().entry(&options.cgroup)?;
         let join = Join {
             sync: child_end,
             procfs: Procfs::open().doing(|| "cannot open /proc")?,
             console: options.console.as_ref(),
-            tasks: entry.tasks,
+            tasks: std::mem::take(&mut entry.tasks),
             init: init.pidfd.as_fd(),
             namespaces: self.state.private_flags(),
             root: self.foreign_root(init)?,
         };
-        let into = entry.into.as_ref().map(AsFd::as_fd);
-        let ends = (&parent, &join.sync);
-        let child = spawn::by_joiner(0, into, ends, || join.enter(), || join.run(plan, process));
+        let attempt = |into: Option<&OwnedFd>| {
+            let into = into.map(AsFd::as_fd);
+            spawn::by_joiner(0, into, || join.enter(), || join.run(plan, process))
+        };
+        let child = match attempt(entry.into.as_ref()) {
+            // The container moved its init further down and handed controllers on, so that its own
+            // cgroup takes no process any more (cgroups(7), "no internal processes").
+            Err(Refusal::Error(error)) if error.errno() == Some(libc::EBUSY) => {
+                attempt(self.cgroup().entry_beside(init.pid)?.into.as_ref())
+            }
+            other => other,
+        };
         let child = child.map_err(|refusal| match refusal {
             Refusal::Error(error) => error,
             Refusal::Failure(failure) => explain::failure(plan, failure),
         })?;
         drop(join);
-        accompany(plan, process, &parent, &child).inspect_err(|_| end(&child))?;
+        let started = accompany(plan, &parent, &child, init.pid).and_then(|()| {
+            raise_rlimits(process, child.pid)?;
+            set_oom_score_adj(process, child.pid)?;
+            ready()?;
+            parent.tell(ToChild::Go, &[]).doing(|| "cannot let the process go")?;
+            until_exec(plan, &parent)
+        });
+        started.inspect_err(|_| end(&child))?;
         Ok(child)
     }
 
@@ -134,30 +161,5 @@ impl Container {
         openat(CWD, Path::new(&path), flags, Mode::empty())
             .doing(|| format!("cannot open {path}"))
             .map(Some)
-    }
-}
-
-fn accompany(plan: &Plan, process: &plan::Process, parent: &Channel, child: &Child) -> Result<()> {
-    let hear = || parent.next().doing(|| "cannot hear from the process");
-    loop {
-        match hear()? {
-            Some((ToParent::Ready, _)) => break,
-            Some((ToParent::Listener, Some(listener))) => {
-                crate::launch::hand_over_listener(plan, child.pid, &listener)?;
-            }
-            Some((ToParent::Failed(failure), _)) => return Err(explain::failure(plan, failure)),
-            Some((message, _)) => {
-                return Err(Error::new(Kind::Bug, format!("unexpected message {message:?}")));
-            }
-            None => return Err(explain::death(child, None)),
-        }
-    }
-    raise_rlimits(process, child.pid)?;
-    crate::launch::set_oom_score_adj(process, child.pid)?;
-    parent.tell(ToChild::Go, &[]).doing(|| "cannot let the process go")?;
-    match hear()? {
-        None => Ok(()),
-        Some((ToParent::Failed(failure), _)) => Err(explain::failure(plan, failure)),
-        Some((message, _)) => Err(Error::new(Kind::Bug, format!("unexpected message {message:?}"))),
     }
 }

@@ -3,14 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Spec};
-use rustix::process::Signal;
 
 use crate::{
     bundle,
     cgroup::{self, Cgroup, Hierarchies},
     error::{Context, Error, Kind, Result},
     hooks,
-    plan::hooks::plan as plan_hooks,
+    plan::{Hook, hooks::plan as plan_hooks},
 };
 
 mod create;
@@ -125,7 +124,9 @@ impl Container {
         let socket =
             notify_socket.map(|host| notify::Proxy::bind(&self.entry, host)).transpose()?;
         self.entry.release(&init, !hooks.poststart.is_empty())?;
-        self.run_poststart(&hooks.poststart, &init)?;
+        self.run_poststart(&hooks.poststart, init.pid).inspect_err(|_| {
+            let _ = init.signal(libc::SIGKILL);
+        })?;
         socket.map_or(Ok(()), |socket| socket.forward(&init))
     }
 
@@ -192,11 +193,18 @@ impl Container {
         InitProcess::find(self.state.init_process_pid, self.state.init_process_start)
     }
 
-    fn run_poststart(&self, hooks: &[crate::plan::Hook], init: &InitProcess) -> Result<()> {
-        let state = self.hook_state("running", init.pid);
-        hooks::run_all("poststart", hooks, &state).inspect_err(|_| {
-            let _ = init.signal(Signal::KILL.as_raw());
-        })
+    fn run_poststart(&self, hooks: &[Hook], pid: i32) -> Result<()> {
+        hooks::run_all("poststart", hooks, &self.hook_state("running", pid))
+    }
+
+    /// Every one runs, whatever the others do.
+    fn run_poststop(&self, hooks: &[Hook]) -> Vec<Error> {
+        let state = self.hook_state("stopped", 0);
+        let results = hooks
+            .iter()
+            .enumerate()
+            .map(|(index, hook)| hooks::run_one("poststop", index, hook, &state));
+        results.filter_map(Result::err).collect()
     }
 
     fn hook_state(&self, status: &str, pid: i32) -> Vec<u8> {

@@ -110,7 +110,7 @@ impl Entry {
             _ => Error::os(format!("cannot read {path:?}"), error),
         })?;
         serde_json::from_slice(&text).map_err(|cause| {
-            Error::new(Kind::Os, format!("cannot read the state of container {:?}", self.id))
+            Error::new(Kind::Damaged, format!("cannot read the state of container {:?}", self.id))
                 .because(cause)
                 .hint(format!("{path:?} is damaged; `rtn delete --force {}` removes it", self.id))
         })

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType, LinuxNamespaceType};
 use serde::Serialize;
 
-use super::{Namespaces, process::clean};
+use super::{Namespaces, mounts::leaves_root, process::clean};
 use crate::{error::Error, host::Host};
 
 /// A node to make in the root filesystem.
@@ -106,6 +106,10 @@ fn plan_one(
     };
     if !device.path().is_absolute() {
         let what = format!("invalid device path {:?}: it must be absolute", device.path());
+        faults.push(Error::config(format!("{at}.path"), what));
+    } else if leaves_root(device.path()) {
+        let what =
+            format!("invalid device path {:?}: it leaves the root filesystem", device.path());
         faults.push(Error::config(format!("{at}.path"), what));
     }
     let mut number = |name: &str, value: i64| {

@@ -82,6 +82,9 @@ pub struct Plan {
     /// that a process in another user namespace gives up.
     #[serde(skip)]
     pub sources_by_parent: bool,
+    /// Whether a cgroup that refuses is left out: an ordinary user who asked for none.
+    #[serde(skip)]
+    pub cgroup_optional: bool,
     /// Whether the process gets a session keyring of its own (keyctl(2)).
     pub new_keyring: bool,
     pub hooks: Hooks,
@@ -131,6 +134,9 @@ pub struct Seccomp {
     pub filter: seccomp::Filter,
     pub listener_path: Option<PathBuf>,
     pub listener_metadata: String,
+    /// Whether the parent has no rights over a process that is not dumpable (ptrace(2)).
+    #[serde(skip)]
+    pub unprivileged_parent: bool,
 }
 
 fn summary<S: Serializer>(filter: &seccomp::Filter, serializer: S) -> Result<S::Ok, S::Error> {
@@ -241,8 +247,9 @@ impl Plan {
                 &namespaces,
                 &mut faults,
             ),
-            seccomp: system::seccomp(spec, &linux, &mut faults, &mut warnings),
+            seccomp: system::seccomp(spec, &linux, host, &mut faults, &mut warnings),
             hooks: hooks::plan(spec.hooks().as_ref(), &mut faults),
+            cgroup_optional: options.rootless && linux.cgroups_path().is_none(),
             sources_by_parent: host.euid == 0 && namespaces.private(LinuxNamespaceType::User),
             namespaces,
             rootfs,

@@ -43,6 +43,9 @@ pub struct Mount {
     pub propagation: Vec<Propagation>,
     /// Becomes read-only only when everything is in it.
     pub late_readonly: bool,
+    /// A directory of the cgroup that is yet to be made; everybody may see it then.
+    #[serde(skip)]
+    pub of_cgroup: bool,
 }
 
 /// What makes the mount.
@@ -142,6 +145,7 @@ impl Mount {
             clear_all: 0,
             propagation: vec![Propagation(libc::MS_PRIVATE)],
             late_readonly: false,
+            of_cgroup: false,
         }
     }
 }
@@ -198,6 +202,7 @@ fn plan_one(
         clear_all: words.clear_all,
         propagation: words.propagation,
         late_readonly,
+        of_cgroup: false,
     };
     (faults.len() == before).then_some(mount)
 }
@@ -249,25 +254,29 @@ fn switch(on: &mut u64, off: &mut u64, flags: u64) {
 }
 
 fn destination(at: &str, path: &Path, faults: &mut Vec<Error>) -> PathBuf {
-    let mut depth = 0_i32;
-    let leaves = path.components().any(|component| {
-        depth += match component {
-            Component::Normal(_) => 1,
-            Component::ParentDir => -1,
-            _ => 0,
-        };
-        depth < 0
-    });
     let at = format!("{at}.destination");
     if path.as_os_str().is_empty() {
         faults.push(Error::config(at, "invalid mount: the destination is empty"));
-    } else if leaves {
+    } else if leaves_root(path) {
         let what = format!("invalid mount destination {path:?}: it leaves the root filesystem");
         faults.push(Error::config(at, what));
     } else if path.as_os_str().as_bytes().contains(&0) {
         faults.push(Error::config(at, "invalid mount destination: it contains a NUL byte"));
     }
     clean(path)
+}
+
+/// Whether the text of `path` climbs above where it starts.
+pub(super) fn leaves_root(path: &Path) -> bool {
+    let mut depth = 0_i32;
+    path.components().any(|component| {
+        depth += match component {
+            Component::Normal(_) => 1,
+            Component::ParentDir => -1,
+            _ => 0,
+        };
+        depth < 0
+    })
 }
 
 fn check_bind(at: &str, mount: &oci::Mount, words: &Words<'_>, faults: &mut Vec<Error>) {
@@ -397,6 +406,7 @@ fn cgroup_mounts(mount: Mount, around: &Surroundings<'_>) -> Vec<Mount> {
         clear_all: 0,
         propagation: Vec::new(),
         late_readonly: false,
+        of_cgroup: true,
     };
     let mut mounts = vec![Mount {
         action: Action::Filesystem {

@@ -140,6 +140,7 @@ impl Process {
 }
 
 fn check_ids(user: &oci::User, namespaces: &Namespaces, faults: &mut Vec<Error>) {
+    check_reserved(user, faults);
     let Some(maps) = &namespaces.user else { return };
     let mut check = |at: String, id: u32, list, field: &str| {
         if host_id(list, id).is_none() {
@@ -165,6 +166,19 @@ fn check_ids(user: &oci::User, namespaces: &Namespaces, faults: &mut Vec<Error>)
             )
             .hint("map subordinate gids (newgidmap, /etc/subgid) or leave additionalGids out"),
         );
+    }
+}
+
+/// -1 as an unsigned number: for setuid(2) and its kin "leave it as it is", so root stays root.
+const RESERVED: u32 = u32::MAX;
+
+fn check_reserved(user: &oci::User, faults: &mut Vec<Error>) {
+    let ids = [("uid".to_owned(), user.uid()), ("gid".to_owned(), user.gid())];
+    let groups = user.additional_gids().iter().flatten().enumerate();
+    let groups = groups.map(|(index, gid)| (format!("additionalGids[{index}]"), *gid));
+    for (field, _) in ids.into_iter().chain(groups).filter(|(_, id)| *id == RESERVED) {
+        let what = format!("invalid id {RESERVED}: the kernel has no such id");
+        faults.push(Error::config(format!("process.user.{field}"), what));
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     error::{Error, Kind, Result},
+    host::Host,
     seccomp,
 };
 
@@ -235,6 +236,7 @@ const FAIL_UNKNOWN_SYSCALL: &str = "run.oci.seccomp_fail_unknown_syscall";
 pub(super) fn seccomp(
     spec: &Spec,
     linux: &Linux,
+    host: &Host,
     faults: &mut Vec<Error>,
     warnings: &mut Vec<String>,
 ) -> Option<Seccomp> {
@@ -247,6 +249,7 @@ pub(super) fn seccomp(
         filter,
         listener_path: profile.listener_path().clone().filter(|path| !path.as_os_str().is_empty()),
         listener_metadata: profile.listener_metadata().clone().unwrap_or_default(),
+        unprivileged_parent: host.rootless(),
     })
 }
 

@@ -1,9 +1,15 @@
 //! The root itself: made a mount of its own, and entered.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
 
 use nix::mount::{MntFlags, MsFlags};
-use rustix::io::Errno;
+use rustix::{
+    fs::{AtFlags, CWD, Mode, OFlags, StatxAttributes, StatxFlags, openat, statx},
+    io::Errno,
+};
 
 use super::{
     Root,
@@ -17,20 +23,43 @@ pub(crate) fn prepare(rootfs: &Rootfs, source: Option<&OwnedFd>) -> Result<Root,
     if rootfs.entrance == Entrance::Chroot {
         return Root::open_host(&rootfs.path);
     }
-    // Nothing that happens here may reach the host, so shared is not honoured before the end.
-    let around = match rootfs.propagation.kind() {
-        libc::MS_PRIVATE => MsFlags::MS_PRIVATE,
-        _ => MsFlags::MS_SLAVE,
-    };
-    let none: Option<&str> = None;
-    nix::mount::mount(none, "/", none, around | MsFlags::MS_REC, none).map_err(to_errno)?;
     let place = Root::open_host(&rootfs.path)?;
+    match rootfs.propagation.kind() {
+        // Mounts of the host stay peers, for volumes that are to show mounts on both sides; only
+        // the root's own surroundings are cut off, or its mounts would appear there.
+        libc::MS_SHARED => propagate(mount_root(&place)?.as_fd(), Propagation(libc::MS_PRIVATE))?,
+        libc::MS_PRIVATE => propagate_all(MsFlags::MS_PRIVATE)?,
+        _ => propagate_all(MsFlags::MS_SLAVE)?,
+    }
     let tree = match source {
         Some(tree) => tree.try_clone().map_err(|_| Errno::MFILE)?,
         None => copy_tree(place.as_fd(), true)?,
     };
-    attach(&tree, &place.find(std::path::Path::new("/"))?)?;
+    attach(&tree, &place.find(Path::new("/"))?)?;
+    if source.is_some() {
+        // It was copied outside, where it may be a peer of the host's mount.
+        propagate(tree.as_fd(), Propagation(libc::MS_SLAVE | libc::MS_REC))?;
+    }
     Ok(Root::from_fd(tree))
+}
+
+fn propagate_all(kind: MsFlags) -> Result<(), Errno> {
+    let none: Option<&str> = None;
+    nix::mount::mount(none, "/", none, kind | MsFlags::MS_REC, none).map_err(to_errno)
+}
+
+/// The root of the mount that holds `place`, found by climbing: /proc/self/mountinfo may have
+/// thousands of lines (STATX_ATTR_MOUNT_ROOT, Linux 5.8).
+fn mount_root(place: &Root) -> Result<OwnedFd, Errno> {
+    let mut here = place.find(Path::new("/"))?;
+    loop {
+        let stat = statx(&here, c"", AtFlags::EMPTY_PATH, StatxFlags::empty())?;
+        if stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+            return Ok(here);
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        here = openat(&here, c"..", flags, Mode::empty())?;
+    }
 }
 
 /// root.readonly.
@@ -47,8 +76,15 @@ pub(crate) fn enter(root: &Root, rootfs: &Rootfs) -> Result<(), Errno> {
     match rootfs.entrance {
         Entrance::PivotRoot => {
             // Both on one directory: the old root then lies on top of the new one, and needs no
-            // place inside it (pivot_root(2), NOTES).
+            // place inside it (pivot_root(2), NOTES). What is shared with the host must not hear
+            // that it goes.
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let old = openat(CWD, c"/", flags, Mode::empty())?;
             rustix::process::pivot_root(c".", c".")?;
+            rustix::process::fchdir(&old)?;
+            let none: Option<&str> = None;
+            nix::mount::mount(none, ".", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none)
+                .map_err(to_errno)?;
             nix::mount::umount2(".", MntFlags::MNT_DETACH).map_err(to_errno)?;
         }
         Entrance::MoveMount => {

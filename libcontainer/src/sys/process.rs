@@ -4,11 +4,30 @@ use std::ffi::CStr;
 
 use rustix::io::Errno;
 
-/// Marks every descriptor from `first` on close-on-exec (close_range(2), Linux 5.11).
-pub(crate) fn close_on_exec_from(first: u32) -> Result<(), Errno> {
-    // SAFETY: marking a descriptor close-on-exec takes it from nobody before an execve.
-    let result =
-        unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+/// Closes every descriptor from `first` on but `kept` (close_range(2), Linux 5.9). For a process
+/// that is about to execute another program and owns descriptors only to be rid of them: nothing
+/// that refers to one may be used, or dropped, afterwards.
+pub(crate) fn close_from_except(
+    first: u32,
+    kept: &[std::os::fd::BorrowedFd<'_>],
+) -> Result<(), Errno> {
+    use std::os::fd::AsRawFd;
+    let mut kept: Vec<u32> = kept.iter().map(|fd| fd.as_raw_fd() as u32).collect();
+    kept.sort_unstable();
+    let mut from = first;
+    for fd in kept.into_iter().filter(|fd| *fd >= first) {
+        if from < fd {
+            close_range(from, fd - 1)?;
+        }
+        from = fd + 1;
+    }
+    close_range(from, u32::MAX)
+}
+
+fn close_range(first: u32, last: u32) -> Result<(), Errno> {
+    // SAFETY: the caller's only use for the descriptors in the range was this process's birth,
+    // which ends in execve or _exit without running their destructors.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     if result == 0 { Ok(()) } else { Err(super::last_errno()) }
 }
 

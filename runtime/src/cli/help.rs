@@ -47,16 +47,17 @@ pub(super) fn program(command: &Command, verbs: &[Entry]) -> String {
 }
 
 /// The page of one verb.
-pub(super) fn verb(name: &str, about: &str, usage: &str, text: &str, command: &Command) -> String {
+pub(super) fn verb(verb: &Entry, command: &Command) -> String {
+    let Entry { name, about, usage, description, .. } = verb;
     let options = option_rows(command);
     let place = if options.is_empty() { "" } else { "[command options] " };
     let mut page =
         format!("NAME:\n   rtn {name} - {about}\n\nUSAGE:\n   rtn {name} {place}{usage}\n");
-    if !text.is_empty() {
-        page.push_str(&format!("\nDESCRIPTION:\n   {text}\n"));
+    if !description.is_empty() {
+        page += &format!("\nDESCRIPTION:\n   {description}\n");
     }
     if !options.is_empty() {
-        page.push_str(&format!("\nOPTIONS:\n{}", table(&options)));
+        page += &format!("\nOPTIONS:\n{}", table(&options));
     }
     page
 }

@@ -35,7 +35,7 @@ command(s) that get executed on start, edit the args parameter of the spec. See
 
     fn run(self, globals: &Globals) -> Result<u8> {
         let (options, _) = self.birth.options(globals, self.id, Mode::Create)?;
-        let created = container::create(options)?;
+        let created = container::create(options, || Ok(()))?;
         created.warnings.iter().for_each(|warning| log::warning(warning));
         Ok(0)
     }

@@ -27,12 +27,22 @@ status of "ubuntu01" as "stopped" the following will delete resources held for
        # rtn delete ubuntu01"#;
 
     fn run(self, globals: &Globals) -> Result<u8> {
-        match Container::load(&globals.root, &self.id) {
-            Ok(container) => delete(container, self.force)?,
-            Err(error) if self.force && error.kind() == Kind::NotFound => (),
-            // Its state is damaged: there is nothing to kill, but the id can be freed.
-            Err(_) if self.force => Container::discard(&globals.root, &self.id)?,
-            Err(error) => return Err(error),
+        let deleted = Container::load(&globals.root, &self.id)
+            .and_then(|container| delete(container, self.force));
+        match deleted {
+            Err(error) if self.force && error.kind() == Kind::NotFound => {
+                // What a create that was killed at its very beginning left, if anything.
+                let discarded = Container::discard(&globals.root, &self.id);
+                discarded.or_else(|error| match error.kind() {
+                    Kind::NotFound => Ok(()),
+                    _ => Err(error),
+                })?;
+            }
+            // Its state is damaged; the id can be freed all the same.
+            Err(error) if self.force && error.kind() == Kind::Damaged => {
+                Container::discard(&globals.root, &self.id)?;
+            }
+            other => other?,
         }
         Ok(0)
     }

@@ -96,8 +96,12 @@ impl Exec {
             true => None,
             false => Some(Foreground::take(!self.no_subreaper)?),
         };
-        let (process, warnings) = container.exec(options)?;
+        let mut terminal = None;
+        let (process, warnings) = container.exec(options, || {
+            terminal = console.receive()?;
+            Ok(())
+        })?;
         warnings.iter().for_each(|warning| log::warning(warning));
-        foreground.map_or(Ok(0), |foreground| foreground.attend(&process, console))
+        foreground.map_or(Ok(0), |foreground| foreground.attend(&process, terminal))
     }
 }

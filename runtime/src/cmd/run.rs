@@ -46,12 +46,18 @@ command(s) that get executed on start, edit the args parameter of the spec. See
             true => None,
             false => Some(Foreground::take(!self.no_subreaper)?),
         };
-        let created = container::create(options)?;
+        let mut terminal = None;
+        let created = container::create(options, || {
+            terminal = console.receive()?;
+            Ok(())
+        })?;
         created.warnings.iter().for_each(|warning| log::warning(warning));
         let Some(foreground) = foreground else { return Ok(0) };
-        let status = foreground.attend(&created.process, console);
+        let status = foreground.attend(&created.process, terminal);
         if !self.keep {
-            super::delete::delete(created.container, true)?;
+            // The status is the process's, whatever becomes of the rest.
+            let deleted = super::delete::delete(created.container, true);
+            deleted.unwrap_or_else(|error| log::failure(&error));
         }
         status
     }
