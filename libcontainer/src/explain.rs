@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The error for `failure` while `plan` was carried out.
-pub(crate) fn failure(plan: &Plan, failure: Failure) -> Error {
+pub(crate) fn failure(plan: &Plan, failure: &Failure) -> Error {
     let index = failure.index as usize;
     match failure.step {
         Step::Mount | Step::Remount => mount(plan.mounts.get(index), failure),
@@ -49,7 +49,7 @@ pub(crate) fn failure(plan: &Plan, failure: Failure) -> Error {
 }
 
 /// The error for a step that create and exec share.
-pub(crate) fn of_process(process: &Process, failure: Failure) -> Error {
+pub(crate) fn of_process(process: &Process, failure: &Failure) -> Error {
     let (what, at) = match failure.step {
         Step::Lookup | Step::Exec => return program(process, failure),
         Step::Rlimit => {
@@ -68,6 +68,8 @@ pub(crate) fn of_process(process: &Process, failure: Failure) -> Error {
         Step::DevLinks => ("cannot make the links in /dev", None),
         Step::Pivot => ("cannot pivot_root into the root filesystem", Some("root.path")),
         Step::RootReadonly => ("cannot make the root filesystem read-only", Some("root.readonly")),
+        Step::Scheduler => ("cannot set the scheduling policy", Some("process.scheduler")),
+        Step::IoPriority => ("cannot set the I/O priority", Some("process.ioPriority")),
         Step::Personality => ("cannot set the personality", Some("linux.personality")),
         Step::NoNewPrivileges => ("cannot set no_new_privs", Some("process.noNewPrivileges")),
         Step::ApparmorProfile => {
@@ -100,7 +102,7 @@ pub(crate) fn rlimit(process: &Process, index: usize, cause: io::Error) -> Error
         .hint("raising a hard limit needs CAP_SYS_RESOURCE")
 }
 
-fn cwd(process: &Process, failure: Failure) -> Error {
+fn cwd(process: &Process, failure: &Failure) -> Error {
     let what =
         format!("cannot chdir to cwd ({:?}) set in config.json", process.cwd.to_string_lossy());
     let error = match failure.errno {
@@ -113,7 +115,7 @@ fn cwd(process: &Process, failure: Failure) -> Error {
 
 /// Callers tell these apart by words: "executable file not found", "no such file or directory",
 /// "permission denied", "is a directory".
-fn program(process: &Process, failure: Failure) -> Error {
+fn program(process: &Process, failure: &Failure) -> Error {
     let name = process.args.first().map(|name| name.to_string_lossy()).unwrap_or_default();
     let error =
         Error::new(Kind::Exec, format!("unable to start container process: exec: {name:?}"));
@@ -135,7 +137,7 @@ fn program(process: &Process, failure: Failure) -> Error {
     }
 }
 
-fn mount(mount: Option<&Mount>, failure: Failure) -> Error {
+fn mount(mount: Option<&Mount>, failure: &Failure) -> Error {
     let Some(mount) = mount else { return os("cannot mount".into(), failure) };
     let (source, target) = (mount.source.to_string_lossy(), &mount.destination);
     let what = format!("error mounting {source:?} to rootfs at {target:?}");
@@ -158,7 +160,7 @@ fn mount(mount: Option<&Mount>, failure: Failure) -> Error {
     }
 }
 
-fn hook(plan: &Plan, failure: Failure) -> Error {
+fn hook(plan: &Plan, failure: &Failure) -> Error {
     let (field, hooks) = match failure.step {
         Step::HookCreateContainer => ("createContainer", &plan.hooks.create_container),
         _ => ("startContainer", &plan.hooks.start_container),
@@ -173,7 +175,7 @@ fn hook(plan: &Plan, failure: Failure) -> Error {
     }
 }
 
-fn restricted_path(plan: &Plan, failure: Failure) -> Error {
+fn restricted_path(plan: &Plan, failure: &Failure) -> Error {
     let (verb, field, paths) = match failure.step {
         Step::MaskedPath => ("mask", "maskedPaths", &plan.masked_paths),
         _ => ("make read-only", "readonlyPaths", &plan.readonly_paths),
@@ -183,7 +185,7 @@ fn restricted_path(plan: &Plan, failure: Failure) -> Error {
     os(format!("cannot {verb} {path:?}"), failure).at(format!("linux.{field}[{index}]"))
 }
 
-fn os(what: String, failure: Failure) -> Error {
+fn os(what: String, failure: &Failure) -> Error {
     Error::os(what, io::Error::from_raw_os_error(failure.errno))
 }
 

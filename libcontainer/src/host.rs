@@ -42,6 +42,12 @@ impl Host {
         })
     }
 
+    /// The same machine as its root would see it: to look at a plan that is not to be carried out.
+    #[must_use]
+    pub fn as_root(self) -> Self {
+        Self { euid: 0, egid: 0, initial_user_namespace: true, capabilities: u64::MAX, ..self }
+    }
+
     /// Whether this process lacks the rights of the machine's root.
     pub fn rootless(&self) -> bool {
         self.euid != 0 || !self.initial_user_namespace

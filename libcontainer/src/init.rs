@@ -101,12 +101,8 @@ fn be_born(plan: &Plan, process: &Process, fds: &Fds) -> Result<Infallible, Fail
     drop(root);
     rustix::process::umask(Mode::from_raw_mode(process.umask));
 
-    let program = become_process(
-        process,
-        plan.seccomp.as_ref(),
-        (&fds.sync, fds.fifo.as_ref()),
-        &fds.procfs,
-    )?;
+    set_labels(process, &fds.procfs)?;
+    let program = become_process(process, plan.seccomp.as_ref(), &fds.sync, fds.fifo.as_ref())?;
     at(Step::Sync, fds.sync.report(ToParent::Ready, None))?;
     at(Step::Sync, fds.sync.expect_go())?;
     at(Step::Start, wait_for_start(fds.fifo.as_ref()))?;
@@ -128,24 +124,18 @@ pub(crate) struct Program {
 pub(crate) fn become_process(
     process: &Process,
     seccomp: Option<&Seccomp>,
-    (sync, fifo): (&Channel, Option<&OwnedFd>),
-    procfs: &Procfs,
+    sync: &Channel,
+    fifo: Option<&OwnedFd>,
 ) -> Result<Program, Failure> {
-    let kept: Vec<_> = [sync.as_fd()].into_iter().chain(fifo.map(AsFd::as_fd)).collect();
     let late_filter = process.no_new_privileges;
+    at(Step::Scheduler, process::set_scheduler(process.scheduler.as_ref()))?;
+    at(Step::IoPriority, process::set_io_priority(process.io_priority))?;
     at(Step::Personality, process::personality(process.personality))?;
     at(Step::NoNewPrivileges, process::no_new_privileges(process.no_new_privileges))?;
-    at(
-        Step::ApparmorProfile,
-        process::label_for_exec(procfs, Label::Apparmor, process.apparmor_profile.as_deref()),
-    )?;
-    at(
-        Step::SelinuxLabel,
-        process::label_for_exec(procfs, Label::Selinux, process.selinux_label.as_deref()),
-    )?;
     at(Step::Stdio, process::own_stdio(process))?;
     // What is left of the host's directories would be a way out for a path such as
     // /proc/self/fd/7/../.. (CVE-2024-21626); what the caller left open is not the container's.
+    let kept: Vec<_> = [sync.as_fd()].into_iter().chain(fifo.map(AsFd::as_fd)).collect();
     at(Step::Stdio, sys::process::close_from_except(3 + process.preserve_fds, &kept))?;
     install(seccomp.filter(|_| !late_filter), sync)?;
     let own_limits = if process.rlimits_by_parent { &[][..] } else { &process.rlimits };
@@ -159,6 +149,14 @@ pub(crate) fn become_process(
     at(Step::Sync, rustix::process::set_parent_process_death_signal(None))?;
     install(seccomp.filter(|_| late_filter), sync)?;
     Ok(Program { path, home })
+}
+
+/// The labels that the next execve takes on.
+pub(crate) fn set_labels(process: &Process, procfs: &Procfs) -> Result<(), Failure> {
+    let set =
+        |module, label: &Option<String>| process::label_for_exec(procfs, module, label.as_deref());
+    at(Step::ApparmorProfile, set(Label::Apparmor, &process.apparmor_profile))?;
+    at(Step::SelinuxLabel, set(Label::Selinux, &process.selinux_label))
 }
 
 fn install(seccomp: Option<&Seccomp>, sync: &Channel) -> Result<(), Failure> {
@@ -176,7 +174,7 @@ fn install(seccomp: Option<&Seccomp>, sync: &Channel) -> Result<(), Failure> {
 }
 
 fn wait_for_maps(plan: &Plan, fds: &Fds) -> Result<(), Errno> {
-    match plan.namespaces.new(LinuxNamespaceType::User) {
+    match plan.namespaces.makes(LinuxNamespaceType::User) {
         true => fds.sync.expect(ToChild::Mapped).map(drop),
         false => Ok(()),
     }

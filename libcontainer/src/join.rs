@@ -1,7 +1,8 @@
 //! The way of a process into a container that exists: the joiner enters its namespaces, and the
 //! process that it clones there becomes the program. The process is visible to the container from
 //! its first moment, so that by then nothing of the host is in its reach: the joiner has changed
-//! root, and the process is not dumpable (CVE-2016-9962).
+//! root, written what goes to the host's /proc, and closed what leads out; and the process is not
+//! dumpable (CVE-2016-9962).
 
 use std::{
     convert::Infallible,
@@ -13,13 +14,14 @@ use rustix::{fs::Mode, io::Errno, process::DumpableBehavior};
 
 use crate::{
     cgroup,
-    init::become_process,
+    init::{become_process, set_labels},
     namespaces,
     plan::{Plan, Process},
     process::{self, Procfs},
     rootfs::Root,
     step::{Failure, Step, at},
     sync::{Channel, ToParent},
+    sys,
 };
 
 /// What the joiner and its child inherit.
@@ -39,12 +41,16 @@ pub(crate) struct Join<'a> {
 }
 
 impl Join<'_> {
-    /// The joiner.
-    pub(crate) fn enter(&self) -> Result<(), Failure> {
+    /// The joiner; `tell` is its channel. The labels for the next execve are inherited by a clone.
+    pub(crate) fn enter(&self, process: &Process, tell: BorrowedFd<'_>) -> Result<(), Failure> {
         at(Step::Sync, rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))?;
         at(Step::Cgroup, cgroup::enter(&self.tasks))?;
         at(Step::Join, namespaces::setns(self.init, self.namespaces))?;
-        at(Step::Pivot, self.change_root())
+        at(Step::Pivot, self.change_root())?;
+        set_labels(process, &self.procfs)?;
+        let console = self.console.map(AsFd::as_fd);
+        let kept: Vec<_> = [self.sync.as_fd(), tell].into_iter().chain(console).collect();
+        at(Step::Stdio, sys::process::close_from_except(3 + process.preserve_fds, &kept))
     }
 
     /// The process; never returns.
@@ -65,7 +71,7 @@ impl Join<'_> {
         at(Step::Console, self.open_console(process))?;
         rustix::process::umask(Mode::from_raw_mode(process.umask));
         let seccomp = plan.seccomp.as_ref();
-        let program = become_process(process, seccomp, (&self.sync, None), &self.procfs)?;
+        let program = become_process(process, seccomp, &self.sync, None)?;
         at(Step::Sync, self.sync.report(ToParent::Ready, None))?;
         at(Step::Sync, self.sync.expect_go())?;
         at(Step::Exec, process::replace(&program.path, process, program.home.as_deref()))

@@ -50,7 +50,7 @@ pub(crate) fn launch(
             let _ = driver.remove();
             return Err(match refusal {
                 Refusal::Error(error) => error,
-                Refusal::Failure(failure) => explain::failure(plan, failure),
+                Refusal::Failure(failure) => explain::failure(plan, &failure),
             });
         }
     };
@@ -163,7 +163,7 @@ fn clone(
         };
     }
     let joined = std::mem::take(&mut fds.joined);
-    let join = || at(Step::Join, enter_all(&joined));
+    let join = |_: BorrowedFd<'_>| at(Step::Join, enter_all(&joined));
     spawn::by_joiner(flags, into, join, || init::run(plan, process, &fds))
 }
 
@@ -221,7 +221,7 @@ pub(crate) fn accompany(plan: &Plan, parent: &Channel, child: &Child, init: i32)
             }
             Some((ToParent::Listener(number), _)) => hand_over_listener(plan, child, init, number)?,
             Some((ToParent::Ready, _)) => return Ok(()),
-            Some((ToParent::Failed(failure), _)) => return Err(explain::failure(plan, failure)),
+            Some((ToParent::Failed(failure), _)) => return Err(explain::failure(plan, &failure)),
             Some((message, _)) => {
                 return Err(Error::new(Kind::Bug, format!("unexpected message {message:?}")));
             }
@@ -257,7 +257,7 @@ fn hand_over_listener(plan: &Plan, child: &Child, init: i32, number: i32) -> Res
 pub(crate) fn until_exec(plan: &Plan, parent: &Channel) -> Result<()> {
     match parent.next().doing(|| "cannot hear from the container process")? {
         None => Ok(()),
-        Some((ToParent::Failed(failure), _)) => Err(explain::failure(plan, failure)),
+        Some((ToParent::Failed(failure), _)) => Err(explain::failure(plan, &failure)),
         Some((message, _)) => Err(Error::new(Kind::Bug, format!("unexpected message {message:?}"))),
     }
 }

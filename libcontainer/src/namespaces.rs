@@ -126,7 +126,7 @@ pub(crate) fn unshare(namespaces: &Namespaces) -> Result<(), Errno> {
 
 /// After the cgroup was entered: the namespace's root is where its maker is.
 pub(crate) fn unshare_cgroup(namespaces: &Namespaces) -> Result<(), Errno> {
-    match namespaces.new(LinuxNamespaceType::Cgroup) {
+    match namespaces.makes(LinuxNamespaceType::Cgroup) {
         true => unshare_flags(LinuxNamespaceType::Cgroup as u64),
         false => Ok(()),
     }
@@ -136,7 +136,7 @@ pub(crate) fn unshare_cgroup(namespaces: &Namespaces) -> Result<(), Errno> {
 /// maker may follow by setns(2) (time_namespaces(7)). Before any change of ids: that would give
 /// this process's files in /proc to the machine's root.
 pub(crate) fn time(namespaces: &Namespaces, procfs: &Procfs) -> Result<(), Errno> {
-    if !namespaces.new(LinuxNamespaceType::Time) {
+    if !namespaces.makes(LinuxNamespaceType::Time) {
         return Ok(());
     }
     unshare_flags(LinuxNamespaceType::Time as u64)?;
@@ -150,7 +150,7 @@ pub(crate) fn time(namespaces: &Namespaces, procfs: &Procfs) -> Result<(), Errno
 
 /// A new network namespace has its loopback interface, but down.
 pub(crate) fn loopback(namespaces: &Namespaces) -> Result<(), Errno> {
-    match namespaces.new(LinuxNamespaceType::Network) {
+    match namespaces.makes(LinuxNamespaceType::Network) {
         true => sys::process::interface_up(c"lo"),
         false => Ok(()),
     }

@@ -56,17 +56,18 @@ pub(crate) fn directly(
     }
 }
 
-/// Clones from inside the namespaces that `join` enters. The joiner has a channel of its own: the
-/// child may be faster to speak on the other than the joiner is to announce it.
+/// Clones from inside the namespaces that `join` enters. The joiner has a channel of its own, which
+/// `join` is given to keep: the child may be faster to speak on the other than the joiner is to
+/// announce it.
 pub(crate) fn by_joiner(
     flags: u64,
     into: Option<BorrowedFd<'_>>,
-    join: impl FnOnce() -> Result<(), Failure>,
+    join: impl FnOnce(BorrowedFd<'_>) -> Result<(), Failure>,
     child: impl FnOnce(),
 ) -> Result<Child, Refusal> {
     let (hear, tell) = sync::pair().doing(|| "cannot make a socket pair")?;
     let joiner = directly(0, into, || {
-        let failure = match join().and_then(|()| clone_for_parent(flags)) {
+        let failure = match join(tell.as_fd()).and_then(|()| clone_for_parent(flags)) {
             Ok(Cloned::Child) => {
                 // Or the parent would not notice if the joiner died now.
                 drop(tell);

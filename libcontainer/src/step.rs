@@ -48,8 +48,6 @@ pub(crate) enum Step {
     Personality,
     Scheduler,
     IoPriority,
-    CpuAffinity,
-    MemoryPolicy,
     NoNewPrivileges,
     ApparmorProfile,
     SelinuxLabel,
@@ -103,8 +101,6 @@ const ALL: &[Step] = {
         Personality,
         Scheduler,
         IoPriority,
-        CpuAffinity,
-        MemoryPolicy,
         NoNewPrivileges,
         ApparmorProfile,
         SelinuxLabel,
@@ -123,7 +119,7 @@ const ALL: &[Step] = {
 };
 
 /// Why the child gave up, as a fixed-size value: the parent owns the plan and finds the words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
     pub(crate) step: Step,
     /// Which one of the step's list; 0 for a step without a list.
@@ -133,27 +129,21 @@ pub(crate) struct Failure {
     pub(crate) detail: Detail,
 }
 
-/// A few words that only the child can know (the kernel's own log of a refused mount, a hook's
-/// last words), cut to fit; empty for most failures.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Detail([u8; DETAIL]);
+/// A few words that only the child can know (a hook's last words), cut to fit; empty for most
+/// failures.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Detail(Vec<u8>);
 
 const DETAIL: usize = 256;
 
 impl Detail {
-    pub(crate) const NONE: Self = Self([0; DETAIL]);
-
     pub(crate) fn new(text: &[u8]) -> Self {
-        let mut detail = Self::NONE;
-        let length = text.len().min(DETAIL);
-        detail.0[..length].copy_from_slice(&text[..length]);
-        detail
+        Self(text[..text.len().min(DETAIL)].to_vec())
     }
 
     /// The words, as far as they are text, on one line.
     pub(crate) fn text(&self) -> String {
-        let end = self.0.iter().position(|byte| *byte == 0).unwrap_or(DETAIL);
-        let text = String::from_utf8_lossy(&self.0[..end]);
+        let text = String::from_utf8_lossy(&self.0);
         text.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }
@@ -163,15 +153,15 @@ impl Failure {
     pub(crate) const SIZE: usize = 9 + DETAIL;
 
     pub(crate) fn new(step: Step, errno: Errno) -> Self {
-        Self { step, index: 0, errno: errno.raw_os_error(), detail: Detail::NONE }
+        Self { step, index: 0, errno: errno.raw_os_error(), detail: Detail::default() }
     }
 
-    pub(crate) fn to_bytes(self) -> [u8; Self::SIZE] {
+    pub(crate) fn to_bytes(&self) -> [u8; Self::SIZE] {
         let mut bytes = [0; Self::SIZE];
         bytes[0] = self.step as u8;
         bytes[1..5].copy_from_slice(&self.index.to_ne_bytes());
         bytes[5..9].copy_from_slice(&self.errno.to_ne_bytes());
-        bytes[9..].copy_from_slice(&self.detail.0);
+        bytes[9..9 + self.detail.0.len()].copy_from_slice(&self.detail.0);
         bytes
     }
 
@@ -181,7 +171,7 @@ impl Failure {
             step: Step::from_byte(step)?,
             index: u32::from_ne_bytes([i0, i1, i2, i3]),
             errno: i32::from_ne_bytes([e0, e1, e2, e3]),
-            detail: Detail::new(detail),
+            detail: Detail::new(detail.split(|byte| *byte == 0).next().unwrap_or_default()),
         })
     }
 }
@@ -204,7 +194,7 @@ pub(crate) fn each<T, C: Into<Cause>>(
 }
 
 /// What went wrong, before [`at`] or [`each`] say where.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Cause {
     pub(crate) errno: i32,
     pub(crate) detail: Detail,
@@ -218,13 +208,13 @@ impl Cause {
 
 impl From<Errno> for Cause {
     fn from(errno: Errno) -> Self {
-        Self { errno: errno.raw_os_error(), detail: Detail::NONE }
+        Self { errno: errno.raw_os_error(), detail: Detail::default() }
     }
 }
 
 impl From<nix::errno::Errno> for Cause {
     fn from(errno: nix::errno::Errno) -> Self {
-        Self { errno: errno as i32, detail: Detail::NONE }
+        Self { errno: errno as i32, detail: Detail::default() }
     }
 }
 
@@ -235,10 +225,10 @@ mod tests {
     #[test]
     fn every_step_survives_the_crossing() {
         for step in ALL {
-            let detail = Detail::new(b"bad value for size\n");
+            let detail = Detail::new(b"one line\nand another\n");
             let failure = Failure { step: *step, index: 100_000, errno: libc::ENOSYS, detail };
+            assert_eq!(failure.detail.text(), "one line and another");
             assert_eq!(Failure::from_bytes(&failure.to_bytes()), Some(failure));
-            assert_eq!(failure.detail.text(), "bad value for size");
         }
         assert_eq!(Failure::from_bytes(&[0; Failure::SIZE]), None);
     }

@@ -45,7 +45,7 @@ pub(crate) enum ToChild {
 }
 
 /// Child to parent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ToParent {
     RunHooks,
     /// The seccomp listener, by its number in the child: the filter that is in force by then may
@@ -113,7 +113,7 @@ impl Channel {
         message: ToParent,
         fd: Option<BorrowedFd<'_>>,
     ) -> Result<(), Errno> {
-        let frame = encode(message);
+        let frame = encode(&message);
         match fd {
             Some(fd) => self.send(&frame, &[fd]),
             None => rustix::io::retry_on_intr(|| rustix::io::write(&self.0, &frame)).map(drop),
@@ -166,7 +166,7 @@ impl Channel {
 /// A tag and what goes with it.
 type Frame = [u8; 1 + Failure::SIZE];
 
-fn encode(message: ToParent) -> Frame {
+fn encode(message: &ToParent) -> Frame {
     let mut frame = [0; 1 + Failure::SIZE];
     frame[0] = match message {
         ToParent::RunHooks => 1,
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(child.expect(ToChild::Cgroup).unwrap().len(), 2);
 
         let failed = ToParent::Failed(Failure::new(Step::Mount, Errno::PERM));
-        child.report(failed, None).unwrap();
+        child.report(failed.clone(), None).unwrap();
         child.report(ToParent::Cloned(7), Some(null.as_fd())).unwrap();
         assert_eq!(parent.next().unwrap().unwrap().0, failed);
         assert!(parent.next().unwrap().unwrap().1.is_some());

@@ -6,8 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use libcontainer::{Error, Kind, Result, container::CreateOptions};
-use serde::Deserialize;
+use libcontainer::{Error, Kind, Result, bundle, container::CreateOptions};
 
 use crate::{console::Console, globals::Globals};
 
@@ -61,14 +60,13 @@ impl BirthFlags {
         let listen_fds = listen_fds();
         check_preserved(listen_fds, self.preserve_fds)?;
         globals.prepare_root()?;
-        let bundle = self.bundle.unwrap_or_else(|| ".".into());
-        let mut console = match wants_terminal(&bundle) {
-            Some(terminal) => {
-                Console::new(terminal, mode != Mode::Foreground, self.console_socket.as_deref())?
-            }
-            // The library will say what is wrong with the configuration.
-            None => Console::default(),
-        };
+        let bundle = bundle::load(&self.bundle.unwrap_or_else(|| ".".into()))?;
+        let terminal = bundle.spec.process().as_ref().and_then(|process| process.terminal());
+        let mut console = Console::new(
+            terminal == Some(true),
+            mode != Mode::Foreground,
+            self.console_socket.as_deref(),
+        )?;
         let options = CreateOptions {
             id,
             bundle,
@@ -87,22 +85,6 @@ impl BirthFlags {
         };
         Ok((options, console))
     }
-}
-
-/// Whether the bundle's process has a terminal; `None` if its configuration cannot be read. Only
-/// that is looked at: the library reads the whole.
-fn wants_terminal(bundle: &Path) -> Option<bool> {
-    #[derive(Deserialize)]
-    struct Config {
-        process: Option<Process>,
-    }
-    #[derive(Deserialize)]
-    struct Process {
-        terminal: Option<bool>,
-    }
-    let text = fs::read(bundle.join("config.json")).ok()?;
-    let config: Config = serde_json::from_slice(&text).ok()?;
-    Some(config.process.and_then(|process| process.terminal).unwrap_or(false))
 }
 
 /// The service manager's socket that this call should report to (sd_notify(3)).

@@ -47,7 +47,8 @@ impl Foreground {
         Ok(Self { signals: take().doing(|| "cannot take signals")? })
     }
 
-    /// Stands for `process`, with its `terminal` if that is ours to show, until it ends; returns its exit status, 128 + signal if one killed it.
+    /// Stands for `process`, with its `terminal` if that is ours to show, until it ends; returns
+    /// its exit status, 128 + signal if one killed it.
     ///
     /// # Errors
     /// When waiting is not possible; the process may still run then.

@@ -41,8 +41,9 @@ pub(crate) struct Relay {
     host: Option<HostTerminal>,
     to_container: Buffer,
     to_host: Buffer,
-    /// The standard input has ended, or nobody reads the standard output any more.
+    /// The standard input has nothing more.
     input_ended: bool,
+    /// Nobody reads the standard output any more.
     output_lost: bool,
     /// All slaves are closed, or the master is broken.
     hung_up: bool,
@@ -126,6 +127,8 @@ impl Relay {
     pub(crate) fn drain(&mut self) {
         loop {
             while !self.to_host.is_empty() {
+                // The caller may have set O_NONBLOCK on it.
+                let _ = wait(stdout(), PollFlags::OUT, None);
                 self.show();
             }
             if self.hung_up || !ready(self.master.as_fd(), PollFlags::IN) {
@@ -238,9 +241,13 @@ fn prepare_master(master: &OwnedFd) -> Result<(), Errno> {
 
 /// Whether `fd` has one of `events`, or an end or error that a call will tell about, now.
 fn ready(fd: BorrowedFd<'_>, events: PollFlags) -> bool {
-    let mut one = [PollFd::from_borrowed_fd(fd, events)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    retry_on_intr(|| poll(&mut one, Some(&now))).is_ok_and(|count| count > 0)
+    wait(fd, events, Some(&now)).is_ok_and(|count| count > 0)
+}
+
+fn wait(fd: BorrowedFd<'_>, events: PollFlags, limit: Option<&Timespec>) -> Result<usize, Errno> {
+    let mut one = [PollFd::from_borrowed_fd(fd, events)];
+    retry_on_intr(|| poll(&mut one, limit))
 }
 
 /// One descriptor from a console socket.
@@ -255,4 +262,57 @@ fn receive_fd(socket: &OwnedFd) -> Result<Option<OwnedFd>, Errno> {
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::pipe::{PipeFlags, pipe_with};
+
+    fn pipe() -> (OwnedFd, OwnedFd) {
+        pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).unwrap()
+    }
+
+    #[test]
+    fn a_buffer_passes_everything_on_however_little_is_taken_at_once() {
+        let ((source, input), (output, sink)) = (pipe(), pipe());
+        // Leaves room for one chunk of several.
+        while write(&sink, &[0; CHUNK]).is_ok() {}
+        let sent: Vec<u8> = (0..=255).cycle().take(3 * CHUNK / 2).collect();
+        write(&input, &sent).unwrap();
+        drop(input);
+        let (mut buffer, mut got, mut space) = (Buffer::default(), Vec::new(), [0; CHUNK]);
+        while buffer.fill(source.as_fd()) {
+            while !buffer.is_empty() {
+                buffer.empty(sink.as_fd(), |errno| panic!("{errno}"));
+                let length = read(&output, &mut space).unwrap();
+                got.extend_from_slice(&space[..length]);
+            }
+        }
+        while let Ok(length @ 1..) = read(&output, &mut space) {
+            got.extend_from_slice(&space[..length]);
+        }
+        assert!(got.ends_with(&sent));
+    }
+
+    #[test]
+    fn nothing_to_read_is_not_the_end() {
+        let (source, input) = pipe();
+        let mut buffer = Buffer::default();
+        assert!(buffer.fill(source.as_fd()) && buffer.is_empty());
+        drop(input);
+        assert!(!buffer.fill(source.as_fd()));
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_is_told_once() {
+        let (source, input) = pipe();
+        write(&input, b"x").unwrap();
+        let mut buffer = Buffer::default();
+        assert!(buffer.fill(source.as_fd()));
+        drop(source);
+        let mut told = 0;
+        buffer.empty(input.as_fd(), |errno| told += i32::from(errno == Errno::PIPE));
+        assert_eq!((told, buffer.is_empty()), (1, true));
+    }
 }

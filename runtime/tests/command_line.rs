@@ -1,6 +1,8 @@
 //! What callers see of the program: exit statuses, usage, the log, and the documents that it
 //! writes. Where runc is installed the same calls are made to it, and the answers compared.
 
+#![allow(clippy::unwrap_used, reason = "a failing test panics")]
+
 use std::{
     fs,
     path::PathBuf,

@@ -19,7 +19,7 @@ use super::{
     store::Entry,
 };
 use crate::{
-    bundle::{self, Bundle},
+    bundle::Bundle,
     cgroup::Manager,
     error::{Context, Error, Kind, Result},
     host::Host,
@@ -38,10 +38,10 @@ pub enum Rootless {
 }
 
 /// How to make a container; the names are those of `create`'s flags.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct CreateOptions {
     pub id: String,
-    pub bundle: PathBuf,
+    pub bundle: Bundle,
     /// Directory under which the container's state is kept.
     pub root: PathBuf,
     pub manager: Manager,
@@ -77,18 +77,18 @@ pub struct Created {
 /// [`Kind::InvalidConfig`] before anything exists; anything else after everything is gone again.
 pub fn create(options: CreateOptions, ready: impl FnOnce() -> Result<()>) -> Result<Created> {
     check_id(&options.id)?;
-    let bundle = bundle::load(&options.bundle)?;
     let host = Host::probe()?;
     let root = super::absolute(&options.root)?;
-    let plan = plan(&options, &bundle, &host, &root)?;
+    let plan = plan(&options, &host, &root)?;
     check_terminal(&plan, &options)?;
     let (entry, _lock) = Entry::make(&root, &options.id)?;
-    let made = make(plan, options, &bundle, &entry, host.rootless(), ready);
+    let made = make(plan, options, &entry, host.rootless(), ready);
     let (state, process, warnings) = made.inspect_err(|_| drop(entry.remove()))?;
     Ok(Created { container: Container { entry, state }, process, warnings })
 }
 
-fn plan(options: &CreateOptions, bundle: &Bundle, host: &Host, root: &Path) -> Result<Plan> {
+fn plan(options: &CreateOptions, host: &Host, root: &Path) -> Result<Plan> {
+    let bundle = &options.bundle;
     let notify_dir =
         options.notify_socket.as_ref().map(|_| root.join(&options.id).join(notify::DIR));
     let options = plan::Options {
@@ -141,7 +141,6 @@ fn check_terminal(plan: &Plan, options: &CreateOptions) -> Result<()> {
 fn make(
     plan: Plan,
     options: CreateOptions,
-    bundle: &Bundle,
     entry: &Entry,
     rootless: bool,
     ready: impl FnOnce() -> Result<()>,
@@ -149,7 +148,7 @@ fn make(
     let mut state = State::new(&plan, rootless);
     // From here on `delete` knows what there may be to remove, wherever this process dies.
     entry.write(&state)?;
-    entry.write_config(&bundle.raw)?;
+    entry.write_config(&options.bundle.raw)?;
     let proxy = notify_proxy(&options, entry)?;
     let fifo = if options.start { None } else { Some(entry.make_fifo()?) };
     let ends = Ends { fifo, console: options.console };

@@ -6,6 +6,8 @@ use super::{
     Container, Status,
     store::{CONFIG, Entry},
 };
+use oci_spec::runtime::LinuxNamespaceType;
+
 use crate::{
     bundle,
     cgroup::{self, Cgroup, Hierarchies},
@@ -76,16 +78,18 @@ impl Container {
         let cgroup = self.cgroup();
         if let Some(init) = self.init() {
             init.signal(libc::SIGKILL).or_else(ended)?;
-            if cgroup.exists() {
-                cgroup.kill(libc::SIGKILL)?;
+            if cgroup.frozen().unwrap_or(false) {
+                cgroup.thaw()?;
             }
             if !init.ends_within(KILL_LIMIT_MS) {
                 return Err(Error::new(Kind::Os, "container init still running").hint(
                     "it does not die of SIGKILL: see its state in /proc and the kernel's log",
                 ));
             }
-        } else if self.state.init_process_pid != 0 && cgroup.exists() {
-            // Processes that no private pid namespace ended with init.
+        }
+        // A pid namespace of its own ended with its init; other processes have to be found.
+        let private = self.state.is_private(LinuxNamespaceType::Pid);
+        if !private && self.state.init_process_pid != 0 && cgroup.exists() {
             cgroup.kill(libc::SIGKILL)?;
         }
         Ok(())

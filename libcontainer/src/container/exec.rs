@@ -125,7 +125,7 @@ impl Container {
         };
         let attempt = |into: Option<&OwnedFd>| {
             let into = into.map(AsFd::as_fd);
-            spawn::by_joiner(0, into, || join.enter(), || join.run(plan, process))
+            spawn::by_joiner(0, into, |tell| join.enter(process, tell), || join.run(plan, process))
         };
         let child = match attempt(entry.into.as_ref()) {
             // The container moved its init further down and handed controllers on, so that its own
@@ -137,7 +137,7 @@ impl Container {
         };
         let child = child.map_err(|refusal| match refusal {
             Refusal::Error(error) => error,
-            Refusal::Failure(failure) => explain::failure(plan, failure),
+            Refusal::Failure(failure) => explain::failure(plan, &failure),
         })?;
         drop(join);
         let started = accompany(plan, &parent, &child, init.pid).and_then(|()| {

@@ -26,6 +26,7 @@ mod mount_options;
 pub mod mounts;
 pub mod namespaces;
 pub mod process;
+pub mod scheduling;
 mod system;
 
 pub use devices::Device;
@@ -228,6 +229,7 @@ impl Plan {
             process::plan(process, &around, &mut faults, &mut warnings)
         });
         warnings.extend(cgroup.warnings.iter().cloned());
+        system::check_unimplemented(spec, &linux, &mut faults);
         let plan = Self {
             id: options.id.clone(),
             bundle: options.bundle.clone(),

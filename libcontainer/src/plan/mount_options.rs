@@ -34,6 +34,7 @@ const OPTIONS: &[(&str, Meaning)] = {
     use Meaning::*;
     &[
         ("acl", Nothing),
+        ("noacl", Nothing),
         ("async", Clear(MS_SYNCHRONOUS)),
         ("atime", Clear(MS_NOATIME)),
         ("bind", Bind { recursive: false }),

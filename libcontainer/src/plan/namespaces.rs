@@ -63,7 +63,7 @@ pub enum MapWriter {
 }
 
 impl Namespaces {
-    pub fn new(&self, kind: LinuxNamespaceType) -> bool {
+    pub fn makes(&self, kind: LinuxNamespaceType) -> bool {
         self.new.contains(&kind)
     }
 
@@ -73,7 +73,7 @@ impl Namespaces {
 
     /// Whether the container is not in the caller's namespace of this kind.
     pub fn private(&self, kind: LinuxNamespaceType) -> bool {
-        self.new(kind) || self.joined(kind).is_some()
+        self.makes(kind) || self.joined(kind).is_some()
     }
 
     /// CLONE_NEW* of what a clone must make: only a child can be in a new pid namespace, and the
@@ -185,9 +185,9 @@ fn user_namespace(
 ) -> Option<UserNamespace> {
     let uids = id_maps("linux.uidMappings", linux.uid_mappings(), faults);
     let gids = id_maps("linux.gidMappings", linux.gid_mappings(), faults);
-    if !plan.new(LinuxNamespaceType::User) {
+    if !plan.makes(LinuxNamespaceType::User) {
         let joined = plan.joined(LinuxNamespaceType::User).is_some();
-        if !joined && !(uids.is_empty() && gids.is_empty()) {
+        if !(joined || uids.is_empty() && gids.is_empty()) {
             faults.push(
                 Error::config(
                     "linux.uidMappings",
@@ -264,7 +264,7 @@ fn overlap(a: &IdMap, b: &IdMap) -> bool {
 
 fn time_offsets(linux: &Linux, plan: &Namespaces, faults: &mut Vec<Error>) -> Option<String> {
     let offsets = linux.time_offsets().as_ref().filter(|offsets| !offsets.is_empty())?;
-    if !plan.new(LinuxNamespaceType::Time) {
+    if !plan.makes(LinuxNamespaceType::Time) {
         let what = "time namespace offsets specified, but a new time namespace isn't enabled in the config";
         faults.push(Error::config("linux.timeOffsets", what));
         return None;
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(plan.clone_flags(), libc::CLONE_NEWPID as u64);
         assert_eq!(plan.unshare_flags(), libc::CLONE_NEWNS as u64);
         assert!(
-            plan.private(LinuxNamespaceType::Network) && !plan.new(LinuxNamespaceType::Network)
+            plan.private(LinuxNamespaceType::Network) && !plan.makes(LinuxNamespaceType::Network)
         );
         assert!(!plan.private(LinuxNamespaceType::Ipc) && !plan.needs_joiner());
     }

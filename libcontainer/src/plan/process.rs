@@ -9,7 +9,12 @@ use std::{
 use oci_spec::runtime::{self as oci, LinuxNamespaceType, LinuxPersonalityDomain};
 use serde::{Serialize, Serializer};
 
-use super::{Namespaces, Options, Text, caps, hooks::texts, namespaces::host_id};
+use super::{
+    Namespaces, Options, Text, caps,
+    hooks::texts,
+    namespaces::host_id,
+    scheduling::{self, Scheduler},
+};
 use crate::{
     error::{Error, Kind},
     host::Host,
@@ -42,6 +47,9 @@ pub struct Process {
     pub terminal: Option<Terminal>,
     pub apparmor_profile: Option<String>,
     pub selinux_label: Option<String>,
+    pub scheduler: Option<Scheduler>,
+    /// `class << 13 | level` of ioprio_set(2).
+    pub io_priority: Option<u16>,
     /// personality(2), or the caller's own.
     pub personality: Option<u32>,
     /// Descriptors 3, 4, … that survive execve.
@@ -127,6 +135,8 @@ pub(crate) fn plan(
             around.host.selinux,
             faults,
         ),
+        scheduler: scheduling::scheduler(process.scheduler().as_ref(), faults),
+        io_priority: scheduling::io_priority(process.io_priority().as_ref(), faults),
         personality: around.personality.map(|personality| persona(personality, faults)),
         preserve_fds: around.options.preserve_fds,
     }

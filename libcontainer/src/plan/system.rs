@@ -61,8 +61,8 @@ pub(super) fn cgroup_owner(spec: &Spec, namespaces: &Namespaces) -> Option<u32> 
         mount.destination() == Path::new("/sys/fs/cgroup")
             && !mount.options().iter().flatten().any(|option| option == "ro")
     };
-    let sees_own =
-        namespaces.new(LinuxNamespaceType::Cgroup) && spec.mounts().iter().flatten().any(writable);
+    let sees_own = namespaces.makes(LinuxNamespaceType::Cgroup)
+        && spec.mounts().iter().flatten().any(writable);
     namespaces.root_ids().filter(|_| sees_own).map(|(uid, _)| uid)
 }
 
@@ -228,6 +228,33 @@ pub(super) fn paths(
         clean(Path::new(path))
     });
     paths.collect()
+}
+
+/// Fields of the specification that this version does not carry out: to ignore one would leave the
+/// container with less than its author relies on.
+pub(super) fn check_unimplemented(spec: &Spec, linux: &Linux, faults: &mut Vec<Error>) {
+    let mut refuse = |at: String, what: &str| {
+        faults.push(
+            Error::new(Kind::Unsupported, format!("cannot do {what}: unsupported by this version"))
+                .at(at),
+        );
+    };
+    if linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
+        refuse("linux.netDevices".into(), "moving network devices into the container");
+    }
+    if linux.intel_rdt().is_some() {
+        refuse("linux.intelRdt".into(), "Intel RDT");
+    }
+    if linux.memory_policy().is_some() {
+        refuse("linux.memoryPolicy".into(), "a NUMA memory policy");
+    }
+    for (index, mount) in spec.mounts().iter().flatten().enumerate() {
+        let mapped = mount.uid_mappings().is_some() || mount.gid_mappings().is_some();
+        let word = |option: &String| matches!(option.as_str(), "idmap" | "ridmap");
+        if mapped || mount.options().iter().flatten().any(word) {
+            refuse(format!("mounts[{index}]"), "an id-mapped mount");
+        }
+    }
 }
 
 /// crun's annotation: what to do about a system call that no architecture has.

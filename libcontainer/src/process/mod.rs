@@ -6,10 +6,12 @@ mod exec;
 mod identity;
 mod keyring;
 pub(crate) mod rlimits;
+mod scheduling;
 mod terminal;
 
 pub(crate) use attributes::{Label, Procfs, label_for_exec, no_new_privileges, personality};
 pub(crate) use exec::{find, home, replace};
 pub(crate) use identity::{become_user, capabilities_before_ids, enter_cwd, own_stdio};
 pub(crate) use keyring::join as join_keyring;
+pub(crate) use scheduling::{set_io_priority, set_scheduler};
 pub(crate) use terminal::open as open_terminal;

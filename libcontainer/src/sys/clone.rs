@@ -80,9 +80,10 @@ pub(crate) fn clone3_alone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result
     match pid {
         0 => Ok(Cloned::Child),
         -1 => Err(super::last_errno()),
-        // SAFETY: the kernel stored a new descriptor there (CLONE_PIDFD), which nobody else owns.
         pid => {
-            Ok(Cloned::Parent { pid: pid as i32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+            // SAFETY: the kernel stored a new descriptor there (CLONE_PIDFD), which nobody else owns.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Cloned::Parent { pid: pid as i32, pidfd })
         }
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod clone;
 pub(crate) mod keyring;
 pub(crate) mod mount;
 pub(crate) mod process;
+pub(crate) mod scheduling;
 pub(crate) mod seccomp;
 pub(crate) mod signal;
 

@@ -35,7 +35,11 @@ command(s) that get executed on start, edit the args parameter of the spec. See
 
     fn run(self, globals: &Globals) -> Result<u8> {
         let (options, _) = self.birth.options(globals, self.id, Mode::Create)?;
+        log::debug(|| {
+            format!("nsexec container setup: {} in {:?}", options.id, options.bundle.dir)
+        });
         let created = container::create(options, || Ok(()))?;
+        log::debug(|| format!("child process in init(): {}", created.process.pid));
         created.warnings.iter().for_each(|warning| log::warning(warning));
         Ok(0)
     }

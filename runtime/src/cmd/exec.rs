@@ -96,11 +96,14 @@ impl Exec {
             true => None,
             false => Some(Foreground::take(!self.no_subreaper)?),
         };
+        log::debug(|| format!("nsexec container setup: exec in {}", container.id()));
         let mut terminal = None;
         let (process, warnings) = container.exec(options, || {
+            log::debug(|| "setns_init: about to exec".to_owned());
             terminal = console.receive()?;
             Ok(())
         })?;
+        log::debug(|| format!("child process in init(): {}", process.pid));
         warnings.iter().for_each(|warning| log::warning(warning));
         foreground.map_or(Ok(0), |foreground| foreground.attend(&process, terminal))
     }

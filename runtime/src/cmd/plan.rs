@@ -6,6 +6,7 @@ use libcontainer::{
     container::Rootless,
     host::Host,
     plan::{self, check_id},
+    spec::LinuxNamespaceType,
 };
 use serde_json::json;
 
@@ -80,6 +81,11 @@ impl Plan {
             Err(error) => return Err(error),
         };
         let host = Host::probe()?;
+        // Nothing will be run: a bundle for the machine's root may be looked at by anybody.
+        let namespaces = bundle.spec.linux().as_ref().and_then(|linux| linux.namespaces().as_ref());
+        let user = LinuxNamespaceType::User;
+        let for_user = namespaces.into_iter().flatten().any(|namespace| namespace.typ() == user);
+        let host = if for_user { host } else { host.as_root() };
         let name = bundle.dir.file_name().map(|name| name.to_string_lossy().into_owned());
         let name = name.filter(|name| check_id(name).is_ok()).unwrap_or_else(|| "container".into());
         let options = plan::Options {

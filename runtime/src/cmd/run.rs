@@ -47,10 +47,14 @@ command(s) that get executed on start, edit the args parameter of the spec. See
             false => Some(Foreground::take(!self.no_subreaper)?),
         };
         let mut terminal = None;
+        log::debug(|| {
+            format!("nsexec container setup: {} in {:?}", options.id, options.bundle.dir)
+        });
         let created = container::create(options, || {
             terminal = console.receive()?;
             Ok(())
         })?;
+        log::debug(|| format!("child process in init(): {}", created.process.pid));
         created.warnings.iter().for_each(|warning| log::warning(warning));
         let Some(foreground) = foreground else { return Ok(0) };
         let status = foreground.attend(&created.process, terminal);
