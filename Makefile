@@ -1,0 +1,68 @@
+# The everyday commands. `make help` lists them.
+#
+# Each target installs the Debian packages that it needs and the machine lacks, which takes root.
+
+PREFIX ?= /usr/local
+CARGO ?= cargo
+TARGET := x86_64-unknown-linux-gnu
+OUT := $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release
+
+PACKAGES_BUILD := gcc libc6-dev
+PACKAGES_DEMO := $(PACKAGES_BUILD) busybox-static
+PACKAGES_BENCH := $(PACKAGES_DEMO) crun runc
+PACKAGES_TEST := $(PACKAGES_BENCH) containerd docker.io iptables procps python3-seccomp uidmap
+
+# One process per test where it is installed; the tests themselves do not care.
+NEXTEST := $(shell command -v cargo-nextest)
+RUN_TESTS := $(if $(NEXTEST),$(CARGO) nextest run --no-fail-fast,$(CARGO) test --no-fail-fast)
+
+.PHONY: help demo test test-unit test-integration test-control test-docker check bench build install clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: ## a busybox container: its plan, its run, and how long it took
+	@scripts/packages $(PACKAGES_DEMO)
+	@$(MAKE) --no-print-directory build
+	@scripts/demo $(OUT)/rtn
+
+test: test-unit test-integration test-control test-docker ## every test, on the real kernel and under a real dockerd; needs root
+
+test-unit: ## the library, the command line and the benchmark
+	@scripts/packages $(PACKAGES_TEST)
+	$(RUN_TESTS) --workspace --exclude integration --exclude e2e-docker
+
+test-integration: build ## rtn on the real kernel
+	@scripts/packages $(PACKAGES_TEST)
+	RUNTIME=$(abspath $(OUT))/rtn $(RUN_TESTS) --package integration
+
+test-control: ## the same tests judge runc: a test that fails here tests nothing
+	@scripts/packages $(PACKAGES_TEST)
+	RUNTIME=runc $(RUN_TESTS) --package integration
+
+test-docker: build ## rtn under a dockerd of its own
+	@scripts/packages $(PACKAGES_TEST)
+	RUNTIME=$(abspath $(OUT))/rtn $(CARGO) test --package e2e-docker
+
+check: ## formatting, lints, licences and sources of dependencies, documentation
+	@scripts/packages $(PACKAGES_BUILD)
+	@scripts/cargo-tools
+	@scripts/check-docs
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	$(CARGO) deny --log-level error check licenses bans sources
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+bench: ## rtn beside crun, runc and the floor; BENCH="--rounds 20 --only run" passes options
+	@scripts/packages $(PACKAGES_BENCH)
+	$(CARGO) build --release --package rtn --package bench
+	$(OUT)/bench --out $(OUT)/../bench $(BENCH)
+
+build: ## the static release binary
+	$(CARGO) build --release --package rtn
+
+install: build ## rtn into PREFIX (/usr/local)
+	install -D -m 755 $(OUT)/rtn $(DESTDIR)$(PREFIX)/bin/rtn
+
+clean: ## remove everything that was built
+	$(CARGO) clean
