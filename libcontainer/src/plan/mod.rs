@@ -20,12 +20,14 @@ use system::Name;
 pub use system::check_id;
 
 pub mod caps;
+mod cgroup_tree;
 pub mod devices;
 pub mod hooks;
 mod mount_options;
 pub mod mounts;
 pub mod namespaces;
 pub mod process;
+pub mod propagation;
 pub mod scheduling;
 mod system;
 
@@ -101,7 +103,7 @@ pub struct Rootfs {
     pub path: PathBuf,
     pub readonly: bool,
     /// `MS_*` propagation of all mounts of the new mount namespace, before anything is mounted.
-    pub propagation: mounts::Propagation,
+    pub propagation: propagation::Propagation,
     pub entrance: Entrance,
 }
 

@@ -5,13 +5,14 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use oci_spec::runtime::{self as oci, LinuxNamespaceType};
+use oci_spec::runtime as oci;
 use serde::{Serialize, Serializer};
 
 use super::{
-    Namespaces, Text,
+    Namespaces, Text, cgroup_tree,
     mount_options::{self, Meaning},
     process::clean,
+    propagation::Propagation,
 };
 use crate::{
     cgroup::{self, Hierarchies},
@@ -67,38 +68,6 @@ pub enum Action {
     },
     /// A link in a cgroup v1 tree: `cpu` to `cpu,cpuacct`. The target is the source.
     Symlink,
-}
-
-/// `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE` or `MS_UNBINDABLE`, with or without `MS_REC`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Propagation(pub u64);
-
-impl Propagation {
-    pub(crate) fn recursive(self) -> bool {
-        self.0 & libc::MS_REC != 0
-    }
-
-    pub(crate) fn kind(self) -> u64 {
-        self.0 & !libc::MS_REC
-    }
-
-    /// The specification's word for it.
-    pub fn word(self) -> &'static str {
-        const NAMES: [(u64, &str, &str); 4] = [
-            (libc::MS_SHARED, "shared", "rshared"),
-            (libc::MS_SLAVE, "slave", "rslave"),
-            (libc::MS_PRIVATE, "private", "rprivate"),
-            (libc::MS_UNBINDABLE, "unbindable", "runbindable"),
-        ];
-        let name = NAMES.iter().find(|(flag, ..)| *flag == self.kind());
-        name.map_or("", |(_, one, all)| if self.recursive() { all } else { one })
-    }
-}
-
-impl Serialize for Propagation {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.word())
-    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -160,7 +129,7 @@ pub(crate) fn plan(
         let Some(mount) = plan_one(index, mount, around, faults) else { continue };
         match &mount.action {
             Action::Filesystem { fstype, .. } if fstype.to_bytes() == b"cgroup" => {
-                result.extend(cgroup_mounts(mount, around));
+                result.extend(cgroup_tree::mounts(mount, around));
             }
             _ => result.push(mount),
         }
@@ -389,99 +358,15 @@ fn check_proc(
     }
 }
 
-/// A cgroup v1 tree: a tmpfs with a directory for each hierarchy. In a cgroup namespace each is
-/// mounted anew and shows the container's cgroup as its root; else the container's own directory
-/// of the host's tree is bound there.
-fn cgroup_mounts(mount: Mount, around: &Surroundings<'_>) -> Vec<Mount> {
-    let private = around.namespaces.private(LinuxNamespaceType::Cgroup);
-    let (index, readonly) = (mount.index, mount.set & libc::MS_RDONLY);
-    let below = |name: &str, source: &[u8], action, set| Mount {
-        index,
-        destination: mount.destination.join(name),
-        source: text(source),
-        action,
-        set,
-        clear: 0,
-        set_all: 0,
-        clear_all: 0,
-        propagation: Vec::new(),
-        late_readonly: false,
-        of_cgroup: true,
-    };
-    let mut mounts = vec![Mount {
-        action: Action::Filesystem {
-            fstype: text(b"tmpfs"),
-            data: text(b"mode=755"),
-            copy_up: false,
-        },
-        source: text(b"tmpfs"),
-        destination: mount.destination.clone(),
-        set: mount.set & !libc::MS_RDONLY,
-        late_readonly: readonly != 0,
-        propagation: Vec::new(),
-        ..mount
-    }];
-    for hierarchy in &around.hierarchies.v1 {
-        let Some(name) = hierarchy.mount.file_name().and_then(|name| name.to_str()) else {
-            continue;
-        };
-        let controllers = hierarchy.controllers.join(",");
-        let inside = around.cgroup.place.paths().get(&hierarchy.controllers[0]);
-        mounts.push(match inside {
-            _ if private => below(
-                name,
-                b"cgroup",
-                Action::Filesystem {
-                    fstype: text(b"cgroup"),
-                    data: text(controllers.as_bytes()),
-                    copy_up: false,
-                },
-                mount.set,
-            ),
-            Some(path) => below(
-                name,
-                path.as_os_str().as_bytes(),
-                Action::Bind { recursive: false },
-                mount.set,
-            ),
-            None => continue,
-        });
-        for controller in hierarchy.controllers.iter().filter(|controller| *controller != name) {
-            if hierarchy.controllers.len() > 1 {
-                mounts.push(below(controller, name.as_bytes(), Action::Symlink, 0));
-            }
-        }
-    }
-    mounts
-}
-
 /// For text that has no NUL by construction.
-fn text(bytes: &[u8]) -> Text {
+pub(super) fn text(bytes: &[u8]) -> Text {
     Text::new(bytes, "", &mut Vec::new())
-}
-
-/// linux.rootfsPropagation; a slave by default, so that the host's later mounts arrive and the
-/// container's never leave.
-pub(crate) fn rootfs_propagation(word: Option<&str>, faults: &mut Vec<Error>) -> Propagation {
-    let default = Propagation(libc::MS_SLAVE | libc::MS_REC);
-    match word.unwrap_or_default() {
-        "" => default,
-        word => match mount_options::meaning(word) {
-            Some(Meaning::Propagation(flags)) => Propagation(flags),
-            _ => {
-                let what = format!("unknown rootfsPropagation {word:?}");
-                let error = Error::config("linux.rootfsPropagation", what);
-                faults.push(
-                    error.hint("one of shared, slave, private, unbindable, or with an r before"),
-                );
-                default
-            }
-        },
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use oci_spec::runtime::LinuxNamespaceType;
+
     use super::*;
 
     fn read(json: serde_json::Value) -> (Vec<Mount>, Vec<String>) {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
 
 use super::{
-    Entrance, Namespaces, Options, Rootfs, Seccomp, Sysctl, Text, mounts::rootfs_propagation,
-    process::clean,
+    Entrance, Namespaces, Options, Rootfs, Seccomp, Sysctl, Text, process::clean,
+    propagation::rootfs_propagation,
 };
 use crate::{
     error::{Error, Kind, Result},

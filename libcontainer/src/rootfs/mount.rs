@@ -15,10 +15,7 @@ use rustix::{
 
 use super::{Root, copy};
 use crate::{
-    plan::{
-        Mount, mount_attributes,
-        mounts::{Action, Propagation},
-    },
+    plan::{Mount, mount_attributes, mounts::Action, propagation::Propagation},
     sys::mount::{MountAttr, mount_setattr},
 };
 

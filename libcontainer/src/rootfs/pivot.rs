@@ -15,7 +15,7 @@ use super::{
     Root,
     mount::{attach, copy_tree, propagate, set_attributes},
 };
-use crate::plan::{Entrance, Rootfs, mounts::Propagation};
+use crate::plan::{Entrance, Rootfs, propagation::Propagation};
 
 /// Cuts the mount namespace off from the host's, and makes the root filesystem a mount of its own,
 /// as pivot_root(2) needs. `source` is the detached root, where only the parent could open it.

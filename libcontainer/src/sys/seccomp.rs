@@ -1,8 +1,8 @@
 //! seccomp(2). nix has none; rustix only the strict mode.
 
 use super::last_errno;
-use crate::seccomp::Instruction;
 use rustix::io::Errno;
+use seccompiler::sock_filter as Instruction;
 use std::{
     os::fd::{FromRawFd, OwnedFd},
     ptr,
