@@ -5,7 +5,7 @@
 use std::{
     convert::Infallible,
     ffi::CString,
-    os::fd::{AsFd, IntoRawFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd},
 };
 
 use oci_spec::runtime::LinuxNamespaceType;
@@ -39,6 +39,23 @@ pub(crate) struct Fds {
     pub(crate) sources: Vec<Option<OwnedFd>>,
 }
 
+impl Fds {
+    /// Everything else that this process inherited is the parent's, such as the locked state
+    /// directory, and nothing for those who may see this process.
+    fn all(&self) -> Vec<BorrowedFd<'_>> {
+        let optional =
+            [&self.fifo, &self.console, &self.root_source].into_iter().chain(&self.sources);
+        let optional = optional.flatten().map(AsFd::as_fd);
+        let joined = self.joined.iter().map(AsFd::as_fd);
+        [self.sync.as_fd()]
+            .into_iter()
+            .chain(self.procfs.handle())
+            .chain(optional)
+            .chain(joined)
+            .collect()
+    }
+}
+
 /// The container process: never returns.
 pub(crate) fn run(plan: &Plan, process: &Process, fds: &Fds) -> ! {
     let Err(failure) = be_born(plan, process, fds);
@@ -50,6 +67,7 @@ pub(crate) fn run(plan: &Plan, process: &Process, fds: &Fds) -> ! {
 fn be_born(plan: &Plan, process: &Process, fds: &Fds) -> Result<Infallible, Failure> {
     let namespaces = &plan.namespaces;
     at(Step::Sync, namespaces::start_child())?;
+    at(Step::Sync, sys::process::close_from_except(3 + process.preserve_fds, &fds.all()))?;
     at(Step::Sync, wait_for_maps(plan, fds))?;
     at(Step::TimeOffsets, namespaces::time(namespaces, &fds.procfs))?;
     at(Step::Root, namespaces::become_root(namespaces))?;
@@ -97,11 +115,11 @@ fn be_born(plan: &Plan, process: &Process, fds: &Fds) -> Result<Infallible, Fail
     each(Step::MaskedPath, &plan.masked_paths, |path| masks.cover(&root, path))?;
     drop(masks);
     at(Step::RootReadonly, rootfs::set_read_only(&root, &plan.rootfs))?;
+    set_labels(process, &fds.procfs)?;
     at(Step::Pivot, rootfs::enter(&root, &plan.rootfs))?;
     drop(root);
     rustix::process::umask(Mode::from_raw_mode(process.umask));
 
-    set_labels(process, &fds.procfs)?;
     let program = become_process(process, plan.seccomp.as_ref(), &fds.sync, fds.fifo.as_ref())?;
     at(Step::Sync, fds.sync.report(ToParent::Ready, None))?;
     at(Step::Sync, fds.sync.expect_go())?;

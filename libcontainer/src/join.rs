@@ -28,7 +28,6 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Join<'a> {
     pub(crate) sync: Channel,
-    pub(crate) procfs: Procfs,
     pub(crate) console: Option<&'a OwnedFd>,
     /// cgroup v1.
     pub(crate) tasks: Vec<OwnedFd>,
@@ -45,9 +44,9 @@ impl Join<'_> {
     pub(crate) fn enter(&self, process: &Process, tell: BorrowedFd<'_>) -> Result<(), Failure> {
         at(Step::Sync, rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))?;
         at(Step::Cgroup, cgroup::enter(&self.tasks))?;
+        set_labels(process, &Procfs::by_path())?;
         at(Step::Join, namespaces::setns(self.init, self.namespaces))?;
         at(Step::Pivot, self.change_root())?;
-        set_labels(process, &self.procfs)?;
         let console = self.console.map(AsFd::as_fd);
         let kept: Vec<_> = [self.sync.as_fd(), tell].into_iter().chain(console).collect();
         at(Step::Stdio, sys::process::close_from_except(3 + process.preserve_fds, &kept))

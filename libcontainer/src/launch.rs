@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
 };
 
+use oci_spec::runtime::LinuxNamespaceType;
 use rustix::process::{Pid, PidfdGetfdFlags, Signal, WaitId, WaitIdOptions, pidfd_getfd};
 
 use crate::{
@@ -65,7 +66,7 @@ pub(crate) fn launch(
         }
     };
     let born = enter_cgroup(&parent, &entry).and_then(|()| {
-        accompany(plan, &parent, &child, child.pid)?;
+        accompany(plan, &parent, &child, (child.pid, "creating"))?;
         raise_rlimits(process, child.pid)?;
         ready(child.pid)?;
         parent.tell(ToChild::Go, &[]).doing(|| "cannot let the container process go")
@@ -85,7 +86,10 @@ fn open_fds(plan: &Plan, sync: Channel, ends: Ends) -> Result<Fds> {
     let joined =
         plan.namespaces.joined.iter().map(NamespaceFd::open).collect::<Result<Vec<_>>>()?;
     joined.iter().try_for_each(|namespace| refuse_sysctls_of_host(plan, namespace))?;
-    let procfs = Procfs::open().doing(|| "cannot open /proc")?;
+    let procfs = match plan.namespaces.joined(LinuxNamespaceType::Mount) {
+        Some(_) => Procfs::by_handle().doing(|| "cannot open /proc")?,
+        None => Procfs::by_path(),
+    };
     if !plan.rootfs.path.is_dir() {
         let what = format!("invalid rootfs {:?}: no such directory", plan.rootfs.path);
         return Err(Error::config("root.path", what)
@@ -208,8 +212,13 @@ pub(crate) fn raise_rlimits(process: &Process, pid: i32) -> Result<()> {
 }
 
 /// Answers the child until it is ready. `init` is the container's own process, which for an exec is
-/// another one.
-pub(crate) fn accompany(plan: &Plan, parent: &Channel, child: &Child, init: i32) -> Result<()> {
+/// another one, and `status` what the container is doing.
+pub(crate) fn accompany(
+    plan: &Plan,
+    parent: &Channel,
+    child: &Child,
+    (init, status): (i32, &str),
+) -> Result<()> {
     loop {
         match parent.next().doing(|| "cannot hear from the container process")? {
             Some((ToParent::RunHooks, _)) => {
@@ -219,7 +228,9 @@ pub(crate) fn accompany(plan: &Plan, parent: &Channel, child: &Child, init: i32)
                 let told = parent.tell(ToChild::HooksDone, &[]);
                 told.doing(|| "cannot talk to the container process")?;
             }
-            Some((ToParent::Listener(number), _)) => hand_over_listener(plan, child, init, number)?,
+            Some((ToParent::Listener(number), _)) => {
+                hand_over_listener(plan, child, (init, status), number)?
+            }
             Some((ToParent::Ready, _)) => return Ok(()),
             Some((ToParent::Failed(failure), _)) => return Err(explain::failure(plan, &failure)),
             Some((message, _)) => {
@@ -231,7 +242,12 @@ pub(crate) fn accompany(plan: &Plan, parent: &Channel, child: &Child, init: i32)
 }
 
 /// runtime-spec, config-linux.md "The Container Process State".
-fn hand_over_listener(plan: &Plan, child: &Child, init: i32, number: i32) -> Result<()> {
+fn hand_over_listener(
+    plan: &Plan,
+    child: &Child,
+    (init, status): (i32, &str),
+    number: i32,
+) -> Result<()> {
     let Some(seccomp) = &plan.seccomp else { return Ok(()) };
     let Some(path) = &seccomp.listener_path else { return Ok(()) };
     let listener = pidfd_getfd(&child.pidfd, number, PidfdGetfdFlags::empty())
@@ -244,7 +260,7 @@ fn hand_over_listener(plan: &Plan, child: &Child, init: i32, number: i32) -> Res
         "state": {
             "ociVersion": plan.oci_version,
             "id": plan.id,
-            "status": "creating",
+            "status": status,
             "pid": init,
             "bundle": plan.bundle,
             "annotations": plan.annotations,

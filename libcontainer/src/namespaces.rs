@@ -3,7 +3,7 @@
 
 use std::{
     ffi::CStr,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
 };
 
@@ -65,6 +65,12 @@ impl NamespaceFd {
     /// setns(2); a pid namespace is entered by the next child only.
     pub(crate) fn enter(&self) -> Result<(), Errno> {
         setns(self.fd.as_fd(), self.kind as u64)
+    }
+}
+
+impl AsFd for NamespaceFd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 
@@ -143,8 +149,10 @@ pub(crate) fn time(namespaces: &Namespaces, procfs: &Procfs) -> Result<(), Errno
     if let Some(offsets) = &namespaces.time_offsets {
         procfs.write(Path::new("self/timens_offsets"), offsets.as_bytes())?;
     }
-    let path = c"self/ns/time_for_children";
-    let fd = rustix::fs::openat(procfs, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    // A magic link, which Procfs refuses to follow; the process is alone in a copy of the host's
+    // mounts, or still among the host's own.
+    let path = c"/proc/self/ns/time_for_children";
+    let fd = rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     setns(fd, LinuxNamespaceType::Time as u64)
 }
 

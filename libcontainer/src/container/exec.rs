@@ -17,7 +17,6 @@ use crate::{
     join::Join,
     launch::{accompany, end, raise_rlimits, set_oom_score_adj, until_exec},
     plan::{self, Plan},
-    process::Procfs,
     spawn::{self, Child, Refusal},
     sync::{self, ToChild},
 };
@@ -116,7 +115,6 @@ impl Container {
         let mut entry = self.cgroup().entry(&options.cgroup)?;
         let join = Join {
             sync: child_end,
-            procfs: Procfs::open().doing(|| "cannot open /proc")?,
             console: options.console.as_ref(),
             tasks: std::mem::take(&mut entry.tasks),
             init: init.pidfd.as_fd(),
@@ -140,7 +138,7 @@ impl Container {
             Refusal::Failure(failure) => explain::failure(plan, &failure),
         })?;
         drop(join);
-        let started = accompany(plan, &parent, &child, init.pid).and_then(|()| {
+        let started = accompany(plan, &parent, &child, (init.pid, "running")).and_then(|()| {
             raise_rlimits(process, child.pid)?;
             set_oom_score_adj(process, child.pid)?;
             ready()?;

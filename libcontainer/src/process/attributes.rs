@@ -3,6 +3,7 @@
 use std::{
     io::Write,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::Path,
 };
 
 use nix::sys::personality::Persona;
@@ -11,38 +12,64 @@ use rustix::{
     io::Errno,
 };
 
-/// The host's procfs, opened while nobody but the host could have put something else there. Every
-/// write of the child to /proc goes through it: a path would lead to whatever the image or a
-/// racing container put at /proc (CVE-2019-16884, CVE-2025-52881).
+/// The host's procfs. Every write of the child to /proc goes through it, while the process still
+/// has the host's root: later, a path would lead to whatever the image or a racing container put
+/// at /proc (CVE-2019-16884, CVE-2025-52881).
+///
+/// In a mount namespace that was copied from the host's, nobody else can have changed /proc, and it
+/// is opened for each write: a process that is visible to others should not hold a directory of the
+/// host. In one that is joined the handle has to come from outside.
 #[derive(Debug)]
-pub(crate) struct Procfs(OwnedFd);
+pub(crate) struct Procfs(Option<OwnedFd>);
 
 impl Procfs {
+    /// For a process that makes its own mount namespace, or stays in the host's.
+    pub(crate) fn by_path() -> Self {
+        Self(None)
+    }
+
+    /// For a process that joins a mount namespace.
+    ///
+    /// # Errors
+    /// As [`Procfs::open`].
+    pub(crate) fn by_handle() -> Result<Self, Errno> {
+        open_root().map(|fd| Self(Some(fd)))
+    }
+
+    /// Opens the file `path`, refusing anything that is mounted over it.
+    ///
     /// # Errors
     /// ENODEV when /proc is no procfs.
-    pub(crate) fn open() -> Result<Self, Errno> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(CWD, c"/proc", flags, Mode::empty())?;
-        match rustix::fs::fstatfs(&fd)?.f_type {
-            libc::PROC_SUPER_MAGIC => Ok(Self(fd)),
-            _ => Err(Errno::NODEV),
+    pub(crate) fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
+        let flags = flags | OFlags::CLOEXEC;
+        match &self.0 {
+            Some(root) => openat2(root, path, flags, Mode::empty(), resolve),
+            None => openat2(open_root()?, path, flags, Mode::empty(), resolve),
         }
     }
 
-    /// Writes `value` to the file `path`, refusing anything that is mounted over it.
-    pub(crate) fn write(&self, path: &std::path::Path, value: &[u8]) -> Result<(), Errno> {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_XDEV | ResolveFlags::NO_MAGICLINKS;
-        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-        let file = openat2(&self.0, path, flags, Mode::empty(), resolve)?;
-        std::fs::File::from(file)
+    /// Writes `value` to the file `path`.
+    ///
+    /// # Errors
+    /// As [`Procfs::open`].
+    pub(crate) fn write(&self, path: &Path, value: &[u8]) -> Result<(), Errno> {
+        std::fs::File::from(self.open(path, OFlags::WRONLY)?)
             .write_all(value)
             .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
     }
+
+    pub(crate) fn handle(&self) -> Option<BorrowedFd<'_>> {
+        self.0.as_ref().map(AsFd::as_fd)
+    }
 }
 
-impl AsFd for Procfs {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+fn open_root() -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(CWD, c"/proc", flags, Mode::empty())?;
+    match rustix::fs::fstatfs(&fd)?.f_type {
+        libc::PROC_SUPER_MAGIC => Ok(fd),
+        _ => Err(Errno::NODEV),
     }
 }
 

@@ -99,7 +99,8 @@ pub(crate) fn enter(root: &Root, rootfs: &Rootfs) -> Result<(), Errno> {
     match flags & (libc::MS_SHARED | libc::MS_UNBINDABLE) {
         0 => Ok(()),
         _ if rootfs.entrance == Entrance::Chroot => Ok(()),
-        _ => propagate(root.as_fd(), rootfs.propagation),
+        // The mounts inside have said for themselves what they are.
+        _ => propagate(root.as_fd(), Propagation(rootfs.propagation.kind())),
     }
 }
 
