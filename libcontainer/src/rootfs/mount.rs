@@ -40,7 +40,11 @@ pub(crate) fn mount(root: &Root, mount: &Mount, source: Option<&OwnedFd>) -> Res
             }
             set_propagation_of(root, mount)
         }
-        Action::Bind { recursive } => bind(root, mount, *recursive, source),
+        Action::Bind { recursive } => match bind(root, mount, *recursive, source) {
+            // A hierarchy that an ordinary user may not use was left out.
+            Err(Errno::NOENT) if mount.of_cgroup => Ok(()),
+            other => other,
+        },
         Action::Remount { data } => {
             let target = root.find(&mount.destination)?;
             let flags = MsFlags::from_bits_retain(mount.set) | MsFlags::MS_REMOUNT;
