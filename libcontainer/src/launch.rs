@@ -7,7 +7,9 @@ use std::{
 };
 
 use oci_spec::runtime::LinuxNamespaceType;
-use rustix::process::{Pid, PidfdGetfdFlags, Signal, WaitId, WaitIdOptions, pidfd_getfd};
+use rustix::process::{
+    DumpableBehavior, Pid, PidfdGetfdFlags, Signal, WaitId, WaitIdOptions, pidfd_getfd,
+};
 
 use crate::{
     cgroup::{self, Cgroup},
@@ -167,7 +169,12 @@ fn clone(
         };
     }
     let joined = std::mem::take(&mut fds.joined);
-    let join = |_: BorrowedFd<'_>| at(Step::Join, enter_all(&joined));
+    let join = |_: BorrowedFd<'_>| {
+        // Before the first namespace: its other processes may have all rights in it, but not over
+        // memory that belongs to this user namespace.
+        let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+        at(Step::Join, hidden.and_then(|()| enter_all(&joined)))
+    };
     spawn::by_joiner(flags, into, join, || init::run(plan, process, &fds))
 }
 

@@ -1,0 +1,111 @@
+//! The one daemon that all tests of a binary share.
+
+use std::{
+    io::{BufRead, BufReader},
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Mutex, OnceLock, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    host,
+    keeper::{Place, RUNTIME},
+    wait,
+};
+
+static DAEMON: OnceLock<Daemon> = OnceLock::new();
+
+/// Longer than the keeper's own deadlines together.
+const START: Duration = Duration::from_secs(200);
+const STOP: Duration = Duration::from_secs(90);
+
+/// The shared daemon and the child that keeps it.
+#[derive(Debug)]
+pub struct Daemon {
+    place: Place,
+    pid: u32,
+    runtime: PathBuf,
+    mounts: Vec<host::Mount>,
+    keeper: Mutex<Child>,
+}
+
+/// Starts the daemon that the tests will share. `keeper` is the program `private-dockerd`, `log`
+/// the file for dockerd's messages.
+///
+/// # Panics
+/// When it does not come up, with the keeper's words on standard error before.
+pub fn start(keeper: &Path, runtime: &Path, log: &Path) {
+    let mut child = Command::new(keeper)
+        .arg(runtime)
+        .arg(log)
+        // Its closing tells the keeper that this process is gone, however it went.
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("private-dockerd can be executed");
+    let (pid, directory) = announced(&mut child).expect("private-dockerd starts");
+    let (place, runtime) = (Place::at(directory), runtime.to_owned());
+    let mounts = host::mounts(pid);
+    let daemon = Daemon { place, pid, runtime, mounts, keeper: Mutex::new(child) };
+    DAEMON.set(daemon).expect("one daemon is enough");
+}
+
+/// Stops the daemon; the status is the keeper's, which fails when anything could not be cleaned up.
+pub fn stop() -> Option<ExitStatus> {
+    let mut keeper = shared().keeper.lock().unwrap_or_else(PoisonError::into_inner);
+    drop(keeper.stdin.take());
+    wait::exit(&mut keeper, STOP).expect("a child can be waited for")
+}
+
+/// The daemon that [`start`] has started.
+pub fn shared() -> &'static Daemon {
+    DAEMON.get().expect("the daemon is started before the tests")
+}
+
+impl Daemon {
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The process id of dockerd.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The runtime that is judged.
+    pub fn runtime(&self) -> &Path {
+        &self.runtime
+    }
+
+    /// Mounts that the daemon's mount namespace has now and did not have at the start.
+    pub fn new_mounts(&self) -> Vec<host::Mount> {
+        let mut mounts = host::mounts(self.pid);
+        mounts.retain(|mount| !self.mounts.contains(mount));
+        mounts
+    }
+
+    /// A path of the daemon's mount namespace, seen from here.
+    pub fn seen(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid));
+        root.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// Where the runtime keeps its containers' state, seen from here.
+    pub fn runtime_root(&self) -> PathBuf {
+        self.seen(&self.place.exec_root().join(format!("runtime-{RUNTIME}/moby")))
+    }
+}
+
+/// The keeper's one line: process id of dockerd, and the place.
+fn announced(child: &mut Child) -> Option<(u32, PathBuf)> {
+    let stdout = child.stdout.take()?;
+    if !wait::readable(stdout.as_fd(), Instant::now() + START) {
+        return None;
+    }
+    let mut line = String::new();
+    BufReader::new(stdout).read_line(&mut line).ok()?;
+    let (pid, directory) = line.trim_end().split_once(' ')?;
+    Some((pid.parse().ok()?, directory.into()))
+}

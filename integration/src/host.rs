@@ -1,0 +1,205 @@
+//! The machine that the tests run on: what it lacks, and where things are on it.
+//!
+//! A test that needs more than every machine has asks for a [`Feature`], and one that a runtime
+//! cannot pass by its nature says so with [`only_on!`](crate::only_on). Both print
+//! `skipped: <reason>`; nothing else may skip.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use probe::{Mount, collect};
+
+use crate::{Kind, Runtime};
+
+/// Something that a machine may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feature {
+    /// A v1 hierarchy with this controller.
+    CgroupV1(&'static str),
+    /// A kernel whose cpu controller divides realtime (`CONFIG_RT_GROUP_SCHED`).
+    RealtimeGroups,
+    /// A device with an I/O scheduler that knows weights.
+    BlkioWeight,
+    /// A block device behind the root filesystem, to throttle.
+    BlockDevice,
+    AppArmor,
+    /// Lowering oom_score_adj and raising hard limits.
+    SysResource,
+    UserNamespaces,
+    TimeNamespaces,
+    /// newuidmap and newgidmap, which give an ordinary user more ids than its own.
+    NewIdMap,
+}
+
+/// What a machine without failing may lack when `RTN_STRICT_SKIPS` is set; a missing feature that
+/// is not here fails the test instead of skipping it.
+const EXCUSED: [Feature; 9] = [
+    Feature::RealtimeGroups,
+    Feature::CgroupV1("hugetlb"),
+    Feature::CgroupV1("net_cls"),
+    Feature::CgroupV1("net_prio"),
+    Feature::CgroupV1("rdma"),
+    Feature::CgroupV1("perf_event"),
+    Feature::BlkioWeight,
+    Feature::AppArmor,
+    Feature::SysResource,
+];
+
+impl Feature {
+    fn present(self) -> bool {
+        let holds = |file: &str, yes: &str| fs::read_to_string(file).is_ok_and(|t| t.trim() == yes);
+        match self {
+            Self::CgroupV1(controller) => {
+                hierarchy(controller).is_some_and(|m| m.fstype == "cgroup")
+            }
+            Self::RealtimeGroups => hierarchy("cpu")
+                .is_some_and(|mount| Path::new(&mount.target).join("cpu.rt_runtime_us").exists()),
+            Self::BlkioWeight => knows_weights(),
+            Self::BlockDevice => block_device().is_some(),
+            Self::AppArmor => holds("/sys/module/apparmor/parameters/enabled", "Y"),
+            Self::SysResource => {
+                collect::facts(&[], &[]).caps.effective.contains("CAP_SYS_RESOURCE")
+            }
+            Self::UserNamespaces => {
+                !holds("/proc/sys/user/max_user_namespaces", "0")
+                    && Path::new("/proc/self/ns/user").exists()
+            }
+            Self::TimeNamespaces => Path::new("/proc/self/ns/time").exists(),
+            Self::NewIdMap => ["newuidmap", "newgidmap"]
+                .iter()
+                .all(|name| Path::new("/usr/bin").join(name).exists()),
+        }
+    }
+
+    /// True when the test must return because the machine lacks this; says so on standard error.
+    #[must_use]
+    pub fn missing(self) -> bool {
+        if self.present() {
+            return false;
+        }
+        let strict = std::env::var_os("RTN_STRICT_SKIPS").is_some_and(|value| value == "1");
+        assert!(
+            !strict || EXCUSED.contains(&self),
+            "this machine lacks {self:?}, which is not excused"
+        );
+        skipped(&format!("this machine lacks {self:?}"));
+        true
+    }
+}
+
+/// The files are there in every cgroup but the root, and only with a scheduler that reads them.
+fn knows_weights() -> bool {
+    let Some(mount) = hierarchy("blkio") else { return false };
+    let name = format!("it{}-{:?}-weights", std::process::id(), std::thread::current().id());
+    let probe = Path::new(&mount.target).join(name);
+    let made = fs::create_dir(&probe).is_ok();
+    let found = ["blkio.weight", "blkio.bfq.weight"].iter().any(|file| probe.join(file).exists());
+    made && fs::remove_dir(&probe).is_ok() && found
+}
+
+/// Past the capture of the test harness, so that every skip is seen.
+pub fn skipped(reason: &str) {
+    let test = std::thread::current().name().unwrap_or("?").to_owned();
+    let _ = writeln!(std::io::stderr(), "skipped: {reason} ({test})");
+}
+
+/// True when `runtime` is none of `kinds` and the test must return; prints the reason. A test of
+/// rtn itself names it among the kinds, so on rtn this never skips.
+#[must_use]
+pub fn not_for(runtime: &Runtime, kinds: &[Kind], reason: &str) -> bool {
+    assert!(kinds.contains(&Kind::Rtn), "no test skips rtn by name");
+    if kinds.contains(&runtime.kind) {
+        return false;
+    }
+    skipped(&format!("{:?}: {reason}", runtime.kind));
+    true
+}
+
+/// Returns from the test unless the runtime is one of these kinds; the reason is what the others
+/// lack.
+///
+/// ```no_run
+/// # use integration::{Test, only_on};
+/// # fn time_namespace_has_offsets() {
+/// let test = Test::new();
+/// only_on!(test, [Rtn], "runc 1.1 and crun 1.8 do not know the time namespace");
+/// # }
+/// ```
+#[macro_export]
+macro_rules! only_on {
+    ($test:expr, [$($kind:ident),+], $reason:expr) => {
+        if $crate::host::not_for($test.runtime, &[$($crate::Kind::$kind),+], $reason) {
+            return;
+        }
+    };
+}
+
+/// Returns from the test when the machine lacks a [`Feature`].
+#[macro_export]
+macro_rules! needs {
+    ($($feature:expr),+) => {
+        $(if $feature.missing() {
+            return;
+        })+
+    };
+}
+
+/// The mounts of the calling thread.
+pub fn mounts() -> Vec<Mount> {
+    let text = fs::read_to_string("/proc/thread-self/mountinfo").expect("mountinfo");
+    collect::mounts(&text)
+}
+
+/// The mount of the hierarchy that `controller` is in; `name=systemd` for the named one, the empty
+/// string for v2.
+pub fn hierarchy(controller: &str) -> Option<Mount> {
+    let wanted = if controller.is_empty() { "cgroup2" } else { "cgroup" };
+    mounts().into_iter().find(|mount| {
+        mount.fstype == wanted
+            && (controller.is_empty() || mount.super_options.contains(controller))
+    })
+}
+
+/// All hierarchies that are mounted.
+pub fn hierarchies() -> impl Iterator<Item = Mount> {
+    mounts().into_iter().filter(|mount| mount.fstype == "cgroup" || mount.fstype == "cgroup2")
+}
+
+/// The directory of the cgroup that process `pid` is in.
+#[track_caller]
+pub fn cgroup_of(pid: i32, controller: &str) -> PathBuf {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("the process is there");
+    let path = text
+        .lines()
+        .find_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            controllers.split(',').any(|name| name == controller).then_some(path)
+        })
+        .unwrap_or_else(|| panic!("no controller {controller:?} in {text}"));
+    let mount = hierarchy(controller).expect("the hierarchy is mounted");
+    Path::new(&mount.target).join(path.trim_start_matches('/'))
+}
+
+/// Namespaces of process `pid`.
+pub fn namespaces(pid: i32) -> std::collections::BTreeMap<String, u64> {
+    collect::namespaces(format!("/proc/{pid}/ns").as_ref())
+}
+
+/// (major, minor) of the whole disk behind the root filesystem.
+pub fn block_device() -> Option<(u64, u64)> {
+    let entries = fs::read_dir("/sys/block").ok()?;
+    let mut numbers: Vec<(u64, u64)> = entries
+        .flatten()
+        .filter(|entry| !entry.file_name().to_string_lossy().starts_with(['l', 'r', 'z']))
+        .filter_map(|entry| {
+            let text = fs::read_to_string(entry.path().join("dev")).ok()?;
+            let (major, minor) = text.trim().split_once(':')?;
+            Some((major.parse().ok()?, minor.parse().ok()?))
+        })
+        .collect();
+    numbers.sort_unstable();
+    numbers.pop()
+}

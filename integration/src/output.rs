@@ -1,0 +1,65 @@
+//! What a command left: exit status and texts, with assertions that show all of it when they fail.
+
+use std::{
+    fs::File,
+    io::{Read, Seek},
+    process::Stdio,
+};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+/// The end of a command.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Exit code, or 128 + signal.
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    /// The standard output of a command that must have succeeded.
+    #[track_caller]
+    pub fn ok(&self) -> &str {
+        assert_eq!(self.status, 0, "the command failed: {self:?}");
+        &self.stdout
+    }
+
+    /// The standard error of a command that must have failed by itself, not by a signal.
+    #[track_caller]
+    pub fn fails(&self) -> &str {
+        assert!(self.status != 0, "the command should have failed: {self:?}");
+        assert!(!(129..=192).contains(&self.status), "killed by a signal: {self:?}");
+        assert!(!self.stderr.trim().is_empty(), "failed without a word: {self:?}");
+        &self.stderr
+    }
+
+    /// [`Output::fails`], with these words in the message.
+    #[track_caller]
+    pub fn fails_with(&self, words: &str) -> &str {
+        let message = self.fails();
+        assert!(message.contains(words), "no {words:?} in: {message}");
+        message
+    }
+
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(self.ok()).unwrap_or_else(|error| panic!("{error} in {self:?}"))
+    }
+
+    /// A file without a name to write output to.
+    pub fn sink() -> File {
+        memfd_create("output", MemfdFlags::CLOEXEC).expect("a memory file").into()
+    }
+
+    pub fn dup(file: &File) -> Stdio {
+        file.try_clone().expect("a descriptor").into()
+    }
+
+    pub fn text(mut file: &File) -> String {
+        let mut bytes = Vec::new();
+        file.rewind().expect("a memory file can be rewound");
+        file.read_to_end(&mut bytes).expect("a memory file can be read");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}

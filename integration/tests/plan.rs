@@ -1,0 +1,92 @@
+//! `plan`: what a container is going to be, without making it. No other runtime has it.
+
+use integration::{Test, bundle::push, only_on, wait};
+use serde_json::json;
+
+const ONLY_RTN: &str = "no other runtime can tell what it is going to do";
+
+#[test]
+fn it_tells_people_what_will_happen() {
+    let test = Test::new();
+    only_on!(test, [Rtn], ONLY_RTN);
+    let bundle = test.bundle().edit(|config| {
+        config["linux"]["resources"]["pids"] = json!({ "limit": 77 });
+        config["hooks"]["createRuntime"] = json!([{ "path": "/bin/true" }]);
+        config["linux"]["seccomp"] = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{ "names": ["mkdir"], "action": "SCMP_ACT_ERRNO" }] });
+    });
+    let output = test.call(&["plan", "--bundle", &bundle.dir.to_string_lossy()]);
+    let text = output.ok();
+    for word in [
+        "network",
+        "/dev/mqueue",
+        "net_bind_service",
+        "77",
+        "/bin/true",
+        "/dev/null",
+        "SCMP_ACT_ALLOW",
+    ] {
+        assert!(text.contains(word), "no {word} in:\n{text}");
+    }
+    let position = |word: &str| text.find(word).unwrap_or_else(|| panic!("no {word} in:\n{text}"));
+    assert!(
+        position("/dev/pts") < position("/dev/shm")
+            && position("/dev/shm") < position("/dev/mqueue"),
+        "{text}"
+    );
+}
+
+#[test]
+fn it_tells_programs_too() {
+    let test = Test::new();
+    only_on!(test, [Rtn], ONLY_RTN);
+    let bundle = test.bundle();
+    let plan =
+        test.call(&["plan", "--format", "json", "--bundle", &bundle.dir.to_string_lossy()]).json();
+    assert!(plan.is_object(), "{plan}");
+    assert_eq!(
+        plan["mounts"].as_array().map(Vec::len),
+        bundle.config["mounts"].as_array().map(Vec::len)
+    );
+}
+
+#[test]
+fn it_makes_nothing() {
+    let test = Test::new();
+    only_on!(test, [Rtn], ONLY_RTN);
+    let bundle =
+        test.bundle().mount(json!({ "destination": "/new", "type": "tmpfs", "source": "tmpfs" }));
+    test.call(&["plan", "--bundle", &bundle.dir.to_string_lossy()]).ok();
+    assert!(!test.root().exists() && !bundle.rootfs().join("new").exists());
+}
+
+#[test]
+fn it_needs_no_privilege() {
+    let test = Test::new();
+    only_on!(test, [Rtn], ONLY_RTN);
+    let bundle = test.bundle();
+    let mut command = std::process::Command::new("setpriv");
+    command
+        .args(["--reuid", "4246", "--regid", "4246", "--clear-groups", "--"])
+        .arg(test.program());
+    command.args(["plan", "--bundle"]).arg(&bundle.dir).stdin(std::process::Stdio::null());
+    assert!(wait::output(&mut command).ok().contains("/dev/mqueue"));
+}
+
+#[test]
+fn it_names_every_fault_at_once() {
+    let test = Test::new();
+    only_on!(test, [Rtn], ONLY_RTN);
+    let bundle = test.bundle().edit(|config| {
+        config["process"]["cwd"] = json!("relative");
+        push(&mut config["linux"]["namespaces"], json!({ "type": "pid" }));
+        push(&mut config["mounts"], json!({ "destination": "", "type": "tmpfs" }));
+        config["linux"]["cgroupsPath"] = json!("/../../up");
+    });
+    let output = test.call(&["plan", "--bundle", &bundle.dir.to_string_lossy()]);
+    assert!(output.status != 0, "{output:?}");
+    for path in ["process.cwd", "linux.namespaces[5]", "mounts[6].destination", "linux.cgroupsPath"]
+    {
+        assert!(output.stdout.contains(path), "no {path} in {output:?}");
+    }
+    assert_eq!(output.stdout.lines().count(), 4, "one line for each fault: {output:?}");
+}
