@@ -127,15 +127,25 @@ struct Hunter<'t> {
 }
 
 impl<'t> Hunter<'t> {
+    /// With no more than a debugger has: CAP_SYS_PTRACE.
     fn start(test: &'t Test, bundle: Bundle) -> Self {
-        let outside = test.dir().join("outside");
-        fs::write(&outside, "").expect("a file of the host's");
+        Self::with_capabilities(test, bundle, &["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_KILL"])
+    }
+
+    /// With everything that root of a user namespace can have.
+    fn almighty(test: &'t Test, bundle: Bundle) -> Self {
         let all: Vec<&str> =
             probe::CAPABILITIES.iter().copied().filter(|cap| *cap != "CAP_SYS_RESOURCE").collect();
+        Self::with_capabilities(test, bundle.user_namespace(100_000, 65_536), &all)
+    }
+
+    fn with_capabilities(test: &'t Test, bundle: Bundle, names: &[&str]) -> Self {
+        let outside = test.dir().join("outside");
+        fs::write(&outside, "").expect("a file of the host's");
         // Relative, to be appended to a way out.
         let outside = outside.to_string_lossy().trim_start_matches('/').to_owned();
         let bundle =
-            bundle.capabilities(&all).args(&["/bin/probe", "hunt", "/tmp/hunt.log", &outside]);
+            bundle.capabilities(names).args(&["/bin/probe", "hunt", "/tmp/hunt.log", &outside]);
         let log = bundle.rootfs().join("tmp/hunt.log");
         let mut container = test.create_as("-hunter", &[], &bundle);
         container.start();
@@ -145,21 +155,28 @@ impl<'t> Hunter<'t> {
 
     /// Asserts that no attack has come through.
     fn end(self, test: &Test) {
+        let log = self.end_undamaged(test);
+        let reason = "a neighbour with CAP_SYS_PTRACE reaches the host while a container is made";
+        if log.contains("outside") && !test.excuses(&[Kind::Runc, Kind::Crun], reason) {
+            panic!("a file of the host's was reached: {log}");
+        }
+    }
+
+    /// Asserts that the runtime's own file is as it was and out of reach; returns what the hunter
+    /// wrote.
+    fn end_undamaged(self, test: &Test) -> String {
         self.container.remove();
         let now = fs::read(test.program()).expect("the runtime");
         assert!(now == self.program, "the runtime was overwritten");
         let log = fs::read_to_string(self.log).unwrap_or_default();
         assert!(!log.contains("written"), "a program was overwritten: {log}");
-        let reason = "a neighbour with CAP_SYS_PTRACE reaches the host while a container is made";
-        if log.contains("outside") && !test.excuses(&[Kind::Runc, Kind::Crun], reason) {
-            panic!("a file of the host's was reached: {log}");
-        }
         let own = fs::metadata(test.program()).expect("the runtime");
         let reason = "a read-only bind mount of the host's own file is shown";
         if !test.excuses(&[Kind::Runc, Kind::Crun], reason) {
             let inode = format!("{}:{} ", own.dev(), own.ino());
             assert!(!log.contains(&inode), "the host's file can be opened from inside: {log}");
         }
+        log
     }
 }
 
@@ -173,10 +190,6 @@ fn cve_2019_5736_a_container_waits_for_an_exec() {
     for _ in 0..30 {
         hunter.container.exec(&HARMLESS).ok();
     }
-    // It has every capability, so it may look through the process of an exec; what counts is that
-    // nothing of the host's can be written.
-    let now = fs::read(test.program()).expect("the runtime");
-    assert!(now == hunter.program, "the runtime was overwritten");
     hunter.end(&test);
 }
 
@@ -202,7 +215,9 @@ fn cve_2019_5736_a_container_waits_for_another_in_its_pid_namespace() {
     let test = Test::new().with_copied_runtime();
     let hunter = Hunter::start(&test, test.bundle_named("hunter"));
     visit(&test, &hunter, test.bundle(), &["pid"]);
-    hunter.end(&test);
+    // That a neighbour with CAP_SYS_PTRACE may look at the host in that moment is a known limit:
+    // docs/threats.md.
+    hunter.end_undamaged(&test);
 }
 
 #[test]
@@ -210,7 +225,7 @@ fn cve_2016_9962_a_container_waits_for_another_in_its_pid_and_user_namespaces() 
     let test = Test::new().with_copied_runtime();
     needs!(Feature::UserNamespaces);
     // A pod with a user namespace of its own and shared processes.
-    let hunter = Hunter::start(&test, test.bundle_named("hunter").user_namespace(100_000, 65_536));
+    let hunter = Hunter::almighty(&test, test.bundle_named("hunter"));
     visit(&test, &hunter, test.bundle().user_namespace(100_000, 65_536), &["pid", "user"]);
     hunter.end(&test);
 }
@@ -219,7 +234,7 @@ fn cve_2016_9962_a_container_waits_for_another_in_its_pid_and_user_namespaces() 
 fn cve_2016_9962_a_container_with_a_user_namespace_waits_for_an_exec() {
     let test = Test::new().with_copied_runtime();
     needs!(Feature::UserNamespaces);
-    let hunter = Hunter::start(&test, test.bundle().user_namespace(100_000, 65_536));
+    let hunter = Hunter::almighty(&test, test.bundle());
     for _ in 0..30 {
         hunter.container.exec(&HARMLESS).ok();
     }

@@ -1,6 +1,10 @@
 //! `rtn`: the command line of runc on top of libcontainer.
 
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a failing test panics"))]
+#![allow(
+    rustdoc::invalid_html_tags,
+    rustdoc::broken_intra_doc_links,
+    reason = "the comment on a flag is its help text"
+)]
 
 use std::process::ExitCode;
 

@@ -22,7 +22,7 @@ pub(crate) fn write(text: &str) -> Result<()> {
 /// Writes `value` as one line of JSON.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     write(&(to_json(serde_json::to_string(value))? + "\n"))
 }
@@ -30,7 +30,7 @@ pub(crate) fn json(value: &impl Serialize) -> Result<()> {
 /// Writes `value` as JSON for people, indented by `indent`.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub(crate) fn pretty(value: &impl Serialize, indent: &str) -> Result<()> {
     write(&(indented(value, indent)? + "\n"))
 }

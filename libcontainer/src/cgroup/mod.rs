@@ -1,7 +1,7 @@
 //! The container's cgroup: where it is, what it limits, how a process gets in, and what can be
 //! asked of it afterwards.
 //!
-//! Two axes. What the files are called: [`v1`] and [`v2`] turn resources into [`Write`]s, purely,
+//! Two axes. What the files are called: `v1` and `v2` turn resources into [`Write`]s, purely,
 //! and every part goes where its controller is mounted, so a hybrid host needs no case of its own.
 //! Who owns the directory: a [`Driver`]; [`driver`] is the one match.
 //!

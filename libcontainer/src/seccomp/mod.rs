@@ -5,8 +5,8 @@
 //!
 //! A filter decides as runc's does: what libseccomp makes of the profile, after runc's check for
 //! system calls that are newer than the profile. Where the two are silent or differ from a
-//! simple reading of the spec, the place says so. The stages are [`profile`] (checks), [`table`]
-//! (decisions by number) and [`assemble`] (instructions).
+//! simple reading of the spec, the place says so. The stages are `profile` (checks), `table`
+//! (decisions by number) and `assemble` (instructions).
 
 mod action;
 mod arch;
