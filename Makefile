@@ -42,7 +42,7 @@ test-control: ## the same tests judge runc: a test that fails here tests nothing
 
 test-docker: build ## rtn under a dockerd of its own
 	@scripts/packages $(PACKAGES_TEST)
-	RUNTIME=$(abspath $(OUT))/rtn $(CARGO) test --package e2e-docker
+	RUNTIME=$(abspath $(OUT))/rtn $(CARGO) test --package e2e-docker --all-targets
 
 check: ## formatting, lints, licences and sources of dependencies, documentation
 	@scripts/packages $(PACKAGES_BUILD)
