@@ -11,7 +11,7 @@
 //!      │◀──────────────────── Listener: its number ───────┤ (seccomp notify only)
 //!      ├── Go ───────────────────────────────────────────▶│
 //!      │◀────────────────────────────────────── Ready ────┤
-//!      │ rlimits, state.json                              │
+//!      │ rlimits in a user namespace, state.json          │
 //!      ├── Go (run and exec; create leaves by the fifo) ─▶│ execve: the socket closes itself
 //!      │◀──────────────────────────────────── Failed ─────┤ at any point, then it exits
 //! ```

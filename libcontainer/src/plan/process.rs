@@ -317,7 +317,7 @@ fn label(
 
 fn persona(personality: &oci::LinuxPersonality, faults: &mut Vec<Error>) -> u32 {
     if personality.flags().iter().flatten().next().is_some() {
-        let what = "invalid personality: flags are not supported by the specification yet";
+        let what = "invalid personality: the specification reserves the field flags";
         faults.push(Error::config("linux.personality.flags", what));
     }
     match personality.domain() {
