@@ -9,10 +9,10 @@
 //!      │◀─────────────────────────────────── RunHooks ────┤ (prestart or createRuntime only)
 //!      ├── HooksDone ────────────────────────────────────▶│ pivots, becomes the user
 //!      │◀──────────────────── Listener: its number ───────┤ (seccomp notify only)
-//!      ├── Go ───────────────────────────────────────────▶│
 //!      │◀────────────────────────────────────── Ready ────┤
 //!      │ rlimits in a user namespace, state.json          │
-//!      ├── Go (run and exec; create leaves by the fifo) ─▶│ execve: the socket closes itself
+//!      ├── Go ───────────────────────────────────────────▶│ execve, which closes the socket;
+//!      │                                                  │ after create the fifo comes before
 //!      │◀──────────────────────────────────── Failed ─────┤ at any point, then it exits
 //! ```
 //!
