@@ -803,6 +803,10 @@ fn a_pid_that_was_used_again_is_not_the_containers() {
     let text = fs::read_to_string(&file).expect("the state");
     let mut state: Value = serde_json::from_str(&text).expect("JSON");
     state["init_process_pid"] = json!(other.id());
+    // Start times are clock ticks, and the two may have begun in the same one; a pid is not used
+    // again that soon.
+    let start = state["init_process_start"].as_u64().expect("clock ticks");
+    state["init_process_start"] = json!(start - 1);
     fs::write(&file, state.to_string()).expect("the state can be changed");
     assert_eq!(container.status(), "stopped");
     container.call(&["kill", "--all"]);

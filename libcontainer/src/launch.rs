@@ -57,17 +57,9 @@ pub(crate) fn launch(
             });
         }
     };
-    let entry = prepare(plan, process, &parent, &child)
-        .and_then(|()| driver.create(&plan.cgroup.limits, Some(child.pid)));
-    let entry = match entry {
-        Ok(entry) => entry,
-        Err(error) => {
-            end(&child);
-            let _ = driver.remove();
-            return Err(error);
-        }
-    };
-    let born = enter_cgroup(&parent, &entry).and_then(|()| {
+    let born = prepare(plan, process, &parent, &child).and_then(|()| {
+        let entry = driver.create(&plan.cgroup.limits, Some(child.pid))?;
+        enter_cgroup(&parent, &entry);
         accompany(plan, &parent, &child, (child.pid, "creating"))?;
         raise_rlimits(process, child.pid)?;
         ready(child.pid)?;
@@ -201,11 +193,10 @@ pub(crate) fn set_oom_score_adj(process: &Process, pid: i32) -> Result<()> {
         })
 }
 
-fn enter_cgroup(parent: &Channel, entry: &cgroup::Entry) -> Result<()> {
+fn enter_cgroup(parent: &Channel, entry: &cgroup::Entry) {
     let tasks: Vec<_> = entry.tasks.iter().map(AsFd::as_fd).collect();
     // A child that died says why on the channel; that is better than this EPIPE.
     let _ = parent.tell(ToChild::Cgroup, &tasks);
-    Ok(())
 }
 
 /// For a process in a user namespace; see [`Process::rlimits_by_parent`].

@@ -2,12 +2,23 @@
 
 use rustix::io::Errno;
 
+/// Declares the steps once: as an enum, and as the list that a number on the wire is looked up in.
+macro_rules! steps {
+    ($(#[$about:meta])* enum Step { $($(#[$doc:meta])* $step:ident,)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub(crate) enum Step { $($(#[$doc])* $step,)* }
+
+        const ALL: &[Step] = &[$(Step::$step,)*];
+    };
+}
+
+steps! {
 /// What the container process is doing; the order is that of `init.rs` and docs/create.md.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Step {
+enum Step {
     /// Waiting for, or talking to, the parent.
-    Sync = 1,
+    Sync,
     /// Joining a namespace by path; index into `namespaces.joined`.
     Join,
     /// Becoming root of a new user namespace.
@@ -56,7 +67,6 @@ pub(crate) enum Step {
     /// index into `process.rlimits`.
     Rlimit,
     Capabilities,
-    Groups,
     Ids,
     Cwd,
     Lookup,
@@ -65,58 +75,13 @@ pub(crate) enum Step {
     HookStartContainer,
     Exec,
 }
+}
 
 impl Step {
     fn from_byte(byte: u8) -> Option<Self> {
-        ALL.iter().copied().find(|step| *step as u8 == byte)
+        ALL.get(usize::from(byte)).copied()
     }
 }
-
-const ALL: &[Step] = {
-    use Step::*;
-    &[
-        Sync,
-        Join,
-        Root,
-        Unshare,
-        TimeOffsets,
-        Loopback,
-        Cgroup,
-        Keyring,
-        Session,
-        Rootfs,
-        Mount,
-        Device,
-        DevLinks,
-        HookCreateContainer,
-        Pivot,
-        Console,
-        Remount,
-        Hostname,
-        Domainname,
-        Sysctl,
-        ReadonlyPath,
-        MaskedPath,
-        RootReadonly,
-        Personality,
-        Scheduler,
-        IoPriority,
-        NoNewPrivileges,
-        ApparmorProfile,
-        SelinuxLabel,
-        Seccomp,
-        Stdio,
-        Rlimit,
-        Capabilities,
-        Groups,
-        Ids,
-        Cwd,
-        Lookup,
-        Start,
-        HookStartContainer,
-        Exec,
-    ]
-};
 
 /// Why the child gave up, as a fixed-size value: the parent owns the plan and finds the words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -230,6 +195,6 @@ mod tests {
             assert_eq!(failure.detail.text(), "one line and another");
             assert_eq!(Failure::from_bytes(&failure.to_bytes()), Some(failure));
         }
-        assert_eq!(Failure::from_bytes(&[0; Failure::SIZE]), None);
+        assert_eq!(Failure::from_bytes(&[u8::MAX; Failure::SIZE]), None);
     }
 }

@@ -166,10 +166,13 @@ fn make(
                 launch::until_exec(&plan, &channel)?;
             }
             announce(&child, options.pid_file.as_deref(), options.pidfd_socket.as_deref())?;
-            if options.start {
-                container.run_poststart(&plan.hooks.poststart, child.pid)
-            } else {
-                Ok(())
+            if !options.start {
+                return Ok(());
+            }
+            container.run_poststart(&plan.hooks.poststart, child.pid)?;
+            match (&proxy, container.init()) {
+                (Some(proxy), Some(init)) => proxy.forward(&init),
+                _ => Ok(()),
             }
         };
         finish().inspect_err(|_| {
@@ -184,9 +187,6 @@ fn make(
             drop(container.run_poststop(&plan.hooks.poststop));
         }
     })?;
-    if let Some(proxy) = proxy.filter(|_| options.start) {
-        container.init().map_or(Ok(()), |init| proxy.forward(&init))?;
-    }
     Ok((container.state, Process { pid: child.pid, pidfd: child.pidfd }, plan.warnings))
 }
 
