@@ -1,7 +1,7 @@
 //! Hooks: the six kinds, when and where they run, and what a failing one does (runtime spec,
 //! config.md "POSIX-platform Hooks", runtime.md "Lifecycle").
 
-use std::{fs, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use integration::{
     Bundle, HookCall, Kind, Test, bundle::PROBE, bundle::push, host, only_on, test::hook_calls,
@@ -206,6 +206,45 @@ fn a_failing_start_container_hook_keeps_the_program_from_running() {
     let output = test.run(&bundle.args(&["/bin/probe", "write", "/ran", "x"]));
     output.fails();
     assert!(!bundle_file(&test, "ran").exists());
+}
+
+/// runtime-spec 1.3, runtime.md "Lifecycle", steps 8, 9 and 12.
+#[test]
+fn a_hook_that_fails_at_start_ends_the_container() {
+    let test = Test::new();
+    only_on!(
+        test,
+        [Rtn],
+        "neither runc's nor crun's start waits for what a startContainer hook does"
+    );
+    for kind in ["startContainer", "poststart"] {
+        let bundle = hook(&test, test.bundle_named(kind), kind, "fails", 3);
+        let bundle = hook(&test, bundle, "poststop", "poststop", 0);
+        let container = test.create(&bundle.args(&["/bin/sleep", "1000"]));
+        let output = container.call(&["start"]);
+        output.fails_with(&format!("error running {kind} hook #0"));
+        container.wait();
+        test.assert_unknown();
+        test.assert_clean();
+        let calls = hook_calls(&log(&test));
+        assert_eq!(labels(&calls).last(), Some(&"poststop"), "{kind}");
+        fs::remove_file(log(&test)).expect("the log");
+    }
+}
+
+#[test]
+fn start_tells_why_the_program_cannot_run() {
+    let test = Test::new();
+    only_on!(test, [Rtn], "runc and crun tell the container's stderr, where nobody may be");
+    let bundle = test.bundle();
+    let program = bundle.rootfs().join("bin/nonsense");
+    fs::write(&program, [0xff; 64]).expect("a program");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("its mode");
+    let container = test.create(&bundle.args(&["/bin/nonsense"]));
+    container.call(&["start"]).fails_with("exec format error");
+    assert_eq!(container.wait(), 1);
+    assert_eq!(container.status(), "stopped");
+    container.delete();
 }
 
 fn bundle_file(test: &Test, name: &str) -> PathBuf {

@@ -59,8 +59,13 @@ impl Fds {
 /// The container process: never returns.
 pub(crate) fn run(plan: &Plan, process: &Process, fds: &Fds) -> ! {
     let Err(failure) = be_born(plan, process, fds);
-    // If nobody listens any more, nobody wants to know.
-    let _ = fds.sync.report(ToParent::Failed(failure), None);
+    let frame = failure.to_bytes();
+    // Once `create` has returned, it is `start` that wants to know.
+    if fds.sync.report(ToParent::Failed(failure), None).is_err()
+        && let Some(fifo) = &fds.fifo
+    {
+        let _ = rustix::io::write(fifo, &frame);
+    }
     sys::process::exit_now(1)
 }
 

@@ -38,12 +38,17 @@ impl Container {
             let hint = format!("`rtn delete --force {}` kills it first", this.id());
             return Err(Error::new(Kind::WrongState, what).hint(hint));
         }
-        this.end_processes()?;
-        this.cgroup().remove()?;
-        let hooks = this.spec().ok().and_then(|spec| spec.hooks().clone());
+        this.destroy()
+    }
+
+    /// The end of the lifecycle, for who holds the lock. What poststop hooks did wrong is returned.
+    pub(super) fn destroy(&self) -> Result<Vec<Error>> {
+        self.end_processes()?;
+        self.cgroup().remove()?;
+        let hooks = self.spec().ok().and_then(|spec| spec.hooks().clone());
         let hooks = plan_hooks(hooks.as_ref(), &mut Vec::new());
-        this.entry.remove()?;
-        Ok(this.run_poststop(&hooks.poststop))
+        self.entry.remove()?;
+        Ok(self.run_poststop(&hooks.poststop))
     }
 
     /// Removes what is left of a container whose state is missing or damaged: `delete --force` must

@@ -38,6 +38,22 @@ pub struct ExecOptions {
     pub ignore_paused: bool,
 }
 
+impl ExecOptions {
+    /// `process` and nothing else.
+    pub fn of(process: oci::Process) -> Self {
+        Self {
+            process,
+            console: None,
+            pid_file: None,
+            pidfd_socket: None,
+            preserve_fds: 0,
+            listen_fds: 0,
+            cgroup: Vec::new(),
+            ignore_paused: false,
+        }
+    }
+}
+
 impl Container {
     /// Runs a process; it has executed its program when this returns. `ready` is called just before
     /// that.
@@ -76,7 +92,7 @@ impl Container {
 
     /// The container's own plan with another process: its namespaces' id maps, seccomp filter and
     /// personality hold for it as well.
-    fn plan_exec(&self, options: &ExecOptions) -> Result<Plan> {
+    pub(super) fn plan_exec(&self, options: &ExecOptions) -> Result<Plan> {
         let mut spec = self.spec()?;
         spec.set_process(Some(options.process.clone()));
         // Its limits are not the process's to set.

@@ -8,8 +8,9 @@ use crate::{
     bundle,
     cgroup::{self, Cgroup, Hierarchies},
     error::{Context, Error, Kind, Result},
-    hooks,
+    explain, hooks,
     plan::{Hook, hooks::plan as plan_hooks},
+    step::Failure,
 };
 
 mod create;
@@ -107,8 +108,9 @@ impl Container {
     /// it says READY=1 or ends (sd_notify(3)).
     ///
     /// # Errors
-    /// [`Kind::WrongState`] unless it is created; [`Kind::Hook`] if a poststart hook fails, which
-    /// ends the container.
+    /// [`Kind::WrongState`] unless it is created; [`Kind::Exec`] if the program cannot be executed;
+    /// [`Kind::Hook`] if a startContainer or poststart hook fails, which ends and removes the
+    /// container (runtime-spec, runtime.md "Lifecycle").
     pub fn start(&mut self, notify_socket: Option<&Path>) -> Result<()> {
         let _lock = self.entry.lock()?;
         match self.status() {
@@ -123,9 +125,15 @@ impl Container {
         let hooks = plan_hooks(self.spec()?.hooks().as_ref(), &mut Vec::new());
         let socket =
             notify_socket.map(|host| notify::Proxy::bind(&self.entry, host)).transpose()?;
-        self.entry.release(&init, !hooks.poststart.is_empty())?;
-        self.run_poststart(&hooks.poststart, init.pid).inspect_err(|_| {
-            let _ = init.signal(libc::SIGKILL);
+        let started = match self.entry.release(&init)? {
+            Some(failure) => Err(self.explain(&failure)),
+            None => self.run_poststart(&hooks.poststart, init.pid),
+        };
+        started.inspect_err(|error| {
+            if error.kind() == Kind::Hook {
+                // The first failure is the one to report.
+                let _ = self.destroy();
+            }
         })?;
         socket.map_or(Ok(()), |socket| socket.forward(&init))
     }
@@ -187,6 +195,15 @@ impl Container {
     /// Its control group: processes, statistics, out-of-memory events.
     pub fn cgroup(&self) -> Cgroup {
         Cgroup::open(&self.state.cgroup)
+    }
+
+    /// The words for a failure after `create`, whose plan is gone; config.json makes it again.
+    fn explain(&self, failure: &Failure) -> Error {
+        let plan = self.spec().and_then(|spec| {
+            let process = spec.process().clone().ok_or_else(not_running)?;
+            self.plan_exec(&ExecOptions::of(process))
+        });
+        plan.map_or_else(|error| error, |plan| explain::failure(&plan, failure))
     }
 
     fn init(&self) -> Option<InitProcess> {

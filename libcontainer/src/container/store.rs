@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{ErrorKind, Write},
     os::{
-        fd::OwnedFd,
+        fd::{AsRawFd, OwnedFd},
         unix::fs::{DirBuilderExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
@@ -20,6 +20,7 @@ use super::{State, absolute, init_process::InitProcess};
 use crate::{
     error::{Context, Error, Kind, Result},
     plan::check_id,
+    step::Failure,
 };
 
 /// The state file, whose name and keys are runc's.
@@ -139,9 +140,9 @@ impl Entry {
         openat(CWD, &path, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty()).doing(doing)
     }
 
-    /// Writes to the fifo. The child reads one byte, and its end closes when it executes the
-    /// program, which `wait_for_exec` waits for.
-    pub(super) fn release(&self, init: &InitProcess, wait_for_exec: bool) -> Result<()> {
+    /// Writes to the fifo, and waits until the child's end of it closes, because it executes the
+    /// program or ends. The child reads one byte; what it may have written then is why it failed.
+    pub(super) fn release(&self, init: &InitProcess) -> Result<Option<Failure>> {
         let path = self.path(FIFO);
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fifo = openat(CWD, &path, flags, Mode::empty()).map_err(|errno| match errno {
@@ -157,10 +158,8 @@ impl Entry {
                 [PollFd::new(&fifo, PollFlags::empty()), PollFd::new(&init.pidfd, PollFlags::IN)];
             poll(&mut ends, None)
         };
-        if wait_for_exec {
-            rustix::io::retry_on_intr(closed).doing(|| "cannot wait for the container process")?;
-        }
-        Ok(())
+        rustix::io::retry_on_intr(closed).doing(|| "cannot wait for the container process")?;
+        Ok(last_words(&fifo))
     }
 
     /// Removes everything; the id is free again.
@@ -170,6 +169,16 @@ impl Entry {
             other => other.doing(|| format!("cannot remove {:?}", self.dir)),
         }
     }
+}
+
+/// What the child left in the fifo, which lives on behind this end of it.
+fn last_words(fifo: &OwnedFd) -> Option<Failure> {
+    let path = format!("/proc/self/fd/{}", fifo.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let end = openat(CWD, path, flags, Mode::empty()).ok()?;
+    let mut frame = [0; Failure::SIZE];
+    let length = rustix::io::read(&end, &mut frame).ok()?;
+    if length == frame.len() { Failure::from_bytes(&frame) } else { None }
 }
 
 fn write_new(path: &Path, text: &[u8]) -> std::io::Result<()> {
