@@ -154,8 +154,12 @@ fn mount(mount: Option<&Mount>, failure: &Failure) -> Error {
         (libc::EINVAL, Action::Filesystem { data, .. }) if !data.is_empty() => {
             error.hint(format!("the filesystem refused its options {:?}", data.to_string_lossy()))
         }
-        (libc::ELOOP, _) => error.hint("the destination must not be a symbolic link"),
+        (libc::ELOOP, _) => error
+            .hint("the destination must not be a symbolic link here, nor lead into /proc by one"),
         (libc::ENOSYS, _) => error.hint("recursive mount attributes need Linux 5.12"),
+        (libc::EEXIST, Action::Bind { .. }) => {
+            error.hint("something else than this link is there already")
+        }
         _ => error,
     }
 }

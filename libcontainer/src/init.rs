@@ -16,7 +16,7 @@ use crate::{
     namespaces::{self, NamespaceFd},
     plan::{Plan, Process, Seccomp, Sysctl},
     process::{self, Label, Procfs},
-    rootfs::{self, Masks, Root},
+    rootfs::{self, Masks, Root, Source},
     seccomp,
     step::{Failure, Step, at, each},
     sync::{Channel, ToChild, ToParent},
@@ -36,21 +36,22 @@ pub(crate) struct Fds {
     pub(crate) joined: Vec<NamespaceFd>,
     /// Detached mounts for what a process in a new user namespace may not reach any more.
     pub(crate) root_source: Option<OwnedFd>,
-    pub(crate) sources: Vec<Option<OwnedFd>>,
+    pub(crate) sources: Vec<Option<Source>>,
 }
 
 impl Fds {
     /// Everything else that this process inherited is the parent's, such as the locked state
     /// directory, and nothing for those who may see this process.
     fn all(&self) -> Vec<BorrowedFd<'_>> {
-        let optional =
-            [&self.fifo, &self.console, &self.root_source].into_iter().chain(&self.sources);
-        let optional = optional.flatten().map(AsFd::as_fd);
+        let optional = [&self.fifo, &self.console, &self.root_source];
+        let optional = optional.into_iter().flatten().map(AsFd::as_fd);
+        let sources = self.sources.iter().flatten().filter_map(Source::handle);
         let joined = self.joined.iter().map(AsFd::as_fd);
         [self.sync.as_fd()]
             .into_iter()
             .chain(self.procfs.handle())
             .chain(optional)
+            .chain(sources)
             .chain(joined)
             .collect()
     }

@@ -17,9 +17,9 @@ use crate::{
     explain, hooks, idmap,
     init::{self, Fds},
     namespaces::{NamespaceFd, enter_all},
-    plan::{Plan, Process, mounts::Action, namespaces::kind_word},
+    plan::{Plan, Process, namespaces::kind_word},
     process::{Procfs, rlimits},
-    rootfs, seccomp,
+    seccomp, sources,
     spawn::{self, Child, Refusal},
     step::{Step, at},
     sync::{self, Channel, ToChild, ToParent},
@@ -98,9 +98,7 @@ fn open_fds(plan: &Plan, sync: Channel, ends: Ends) -> Result<Fds> {
         root_source: None,
         sources: Vec::new(),
     };
-    if plan.sources_by_parent {
-        open_sources(plan, &mut fds)?;
-    }
+    sources::open(plan, &mut fds)?;
     Ok(fds)
 }
 
@@ -119,26 +117,6 @@ fn refuse_sysctls_of_host(plan: &Plan, namespace: &NamespaceFd) -> Result<()> {
         }
         _ => Ok(()),
     }
-}
-
-fn open_sources(plan: &Plan, fds: &mut Fds) -> Result<()> {
-    use std::{ffi::CString, os::unix::ffi::OsStrExt};
-    let path = CString::new(plan.rootfs.path.as_os_str().as_bytes()).unwrap_or_default();
-    let root = rootfs::open_source(&path, true);
-    fds.root_source = Some(
-        root.doing(|| "cannot open the root filesystem").map_err(|error| error.at("root.path"))?,
-    );
-    let sources = plan.mounts.iter().map(|mount| match mount.action {
-        Action::Bind { recursive } if !mount.of_cgroup => {
-            rootfs::open_source(&mount.source, recursive)
-                .map(Some)
-                .doing(|| format!("cannot open mount source {:?}", mount.source.to_string_lossy()))
-                .map_err(|error| error.at(format!("{}.source", mount.at())))
-        }
-        _ => Ok(None),
-    });
-    fds.sources = sources.collect::<Result<_>>()?;
-    Ok(())
 }
 
 fn clone(

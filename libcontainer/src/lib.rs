@@ -21,6 +21,7 @@ pub mod plan;
 mod process;
 mod rootfs;
 pub mod seccomp;
+mod sources;
 mod spawn;
 mod step;
 mod sync;

@@ -233,6 +233,8 @@ fn mount(mount: &Value) -> [String; 4] {
     ]
     .concat();
     options.extend(words(&mount["propagation"]));
+    options.extend(id_map(&mount["idmap"]));
+    options.extend((mount["destination_nofollow"] == true).then(|| "dest-nofollow".to_owned()));
     options.extend(data);
     if mount["late_readonly"] == true {
         options.push("(read-only once filled)".into());
@@ -240,6 +242,22 @@ fn mount(mount: &Value) -> [String; 4] {
     let source = Some(mount["source"].text()).filter(|source| *source != kind);
     let source = source.map(|source| format!("from {source}")).unwrap_or_default();
     [mount["destination"].text(), kind, options.join(" "), source]
+}
+
+/// As crun writes it: `idmap=uids=0-1000-10#…;gids=…`.
+fn id_map(idmap: &Value) -> Option<String> {
+    let word = if idmap.as_object()?["recursive"] == true { "ridmap" } else { "idmap" };
+    let ranges = |list: &str| {
+        let ranges = &idmap["mapping"]["ranges"][list];
+        let text = |range: &Value| {
+            ["container", "host", "size"].map(|number| range[number].text()).join("-")
+        };
+        rows(ranges, text).join("#")
+    };
+    Some(match idmap["mapping"].is_object() {
+        true => format!("{word}=uids={};gids={}", ranges("uids"), ranges("gids")),
+        false => word.to_owned(),
+    })
 }
 
 /// What makes the mount, and the options of the filesystem itself.
@@ -252,7 +270,12 @@ fn action(action: &Value) -> (String, Vec<String>) {
         None if filesystem.is_object() => filesystem["type"].text(),
         None => "remount".into(),
     };
-    let data = [filesystem["data"].text(), action["remount"]["data"].text()];
+    let link = match bind["link"].as_str() {
+        Some("mounted") => "src-nofollow",
+        Some(_) => "copy-symlink",
+        None => "",
+    };
+    let data = [filesystem["data"].text(), action["remount"]["data"].text(), link.to_owned()];
     let copy_up = (filesystem["copy_up"] == true).then(|| "tmpcopyup".to_owned());
     (kind, data.into_iter().filter(|data| !data.is_empty()).chain(copy_up).collect())
 }
@@ -410,6 +433,16 @@ mod tests {
             &json!({"destination": "/b", "source": "/a", "action": {"bind": {"recursive": true}}}),
         );
         assert_eq!(bind, ["/b", "rbind", "", "from /a"]);
+        let mapped = mount(&json!({
+            "destination": "/b", "source": "/a", "destination_nofollow": true,
+            "action": {"bind": {"recursive": false, "link": "mounted"}},
+            "idmap": {"recursive": false, "mapping": {"ranges": {
+                "uids": [{"container": 0, "host": 1, "size": 2}, {"container": 5, "host": 6, "size": 7}],
+                "gids": [{"container": 0, "host": 3, "size": 4}],
+            }}},
+        }));
+        let options = "idmap=uids=0-1-2#5-6-7;gids=0-3-4 dest-nofollow src-nofollow";
+        assert_eq!(mapped, ["/b", "bind", options, "from /a"]);
     }
 
     #[test]

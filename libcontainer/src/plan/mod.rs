@@ -23,6 +23,9 @@ pub mod caps;
 mod cgroup_tree;
 pub mod devices;
 pub mod hooks;
+mod mount_checks;
+pub mod mount_idmap;
+mod mount_label;
 mod mount_options;
 pub mod mounts;
 pub mod namespaces;
@@ -206,15 +209,20 @@ impl Plan {
             &host.cgroup,
             &mut faults,
         );
-        let surroundings = mounts::Surroundings {
-            bundle: &options.bundle,
-            mount_label: linux.mount_label().as_deref().filter(|_| host.selinux),
-            cgroup: &cgroup,
-            hierarchies: &host.cgroup,
-            namespaces: &namespaces,
-        };
-        let mut mounts =
-            mounts::plan(spec.mounts().as_deref().unwrap_or_default(), &surroundings, &mut faults);
+        let surroundings =
+            mounts::Surroundings {
+                bundle: &options.bundle,
+                mount_label: linux.mount_label().as_deref().filter(|_| host.selinux).map(|label| {
+                    (mount_label::context_type(spec.annotations(), &mut faults), label)
+                }),
+                cgroup: &cgroup,
+                hierarchies: &host.cgroup,
+                namespaces: &namespaces,
+                linux: &linux,
+                host,
+            };
+        let listed = spec.mounts().as_deref().unwrap_or_default();
+        let mut mounts = mounts::plan(listed, &surroundings, &mut faults, &mut warnings);
         if let Some(dir) = &options.notify_dir {
             mounts.push(Mount::own(dir, Path::new(process::NOTIFY_DIR)));
         }
@@ -231,7 +239,7 @@ impl Plan {
             process::plan(process, &around, &mut faults, &mut warnings)
         });
         warnings.extend(cgroup.warnings.iter().cloned());
-        system::check_unimplemented(spec, &linux, &mut faults);
+        system::check_unimplemented(&linux, &mut faults);
         let plan = Self {
             id: options.id.clone(),
             bundle: options.bundle.clone(),

@@ -2,21 +2,24 @@
 
 use std::{
     os::unix::ffi::OsStrExt,
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
 };
 
 use oci_spec::runtime as oci;
 use serde::{Serialize, Serializer};
 
 use super::{
-    Namespaces, Text, cgroup_tree,
-    mount_options::{self, Meaning},
+    Namespaces, Text, cgroup_tree, mount_checks as checks,
+    mount_idmap::{self, MountIdMap},
+    mount_label,
+    mount_options::{self, Words},
     process::clean,
     propagation::Propagation,
 };
 use crate::{
     cgroup::{self, Hierarchies},
     error::Error,
+    host::Host,
 };
 
 /// One thing to mount.
@@ -27,6 +30,9 @@ pub struct Mount {
     pub index: Option<usize>,
     /// Absolute path inside the root filesystem, without `.` and `..`.
     pub destination: PathBuf,
+    /// Whether a destination that is a link is covered itself.
+    #[serde(skip_serializing_if = "is_false")]
+    pub destination_nofollow: bool,
     pub source: Text,
     pub action: Action,
     /// `MS_*` flags to set on the mount.
@@ -42,6 +48,11 @@ pub struct Mount {
     pub clear_all: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub propagation: Vec<Propagation>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idmap: Option<MountIdMap>,
+    /// SELinux label of the root, for a filesystem that takes none as an option.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<Text>,
     /// Becomes read-only only when everything is in it.
     pub late_readonly: bool,
     /// A directory of the cgroup that is yet to be made; everybody may see it then.
@@ -62,17 +73,47 @@ pub enum Action {
     },
     Bind {
         recursive: bool,
+        #[serde(skip_serializing_if = "SourceLink::is_followed")]
+        link: SourceLink,
     },
+    /// Changes the mount that is there: with `bind` the flags of this mount only, else those of
+    /// its filesystem, too.
     Remount {
+        #[serde(skip_serializing_if = "is_false")]
+        bind: bool,
         data: Text,
     },
     /// A link in a cgroup v1 tree: `cpu` to `cpu,cpuacct`. The target is the source.
     Symlink,
 }
 
+/// What is done with a source that is a symbolic link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceLink {
+    /// What it points to is mounted.
+    Followed,
+    /// The link itself is mounted: crun's `src-nofollow`.
+    Mounted,
+    /// The same link is made at the destination, and nothing mounted: crun's `copy-symlink`.
+    Copied,
+}
+
+impl SourceLink {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+    fn is_followed(&self) -> bool {
+        *self == Self::Followed
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn is_zero(flags: &u64) -> bool {
     *flags == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
@@ -83,14 +124,46 @@ fn words<S: Serializer>(flags: &u64, serializer: S) -> Result<S::Ok, S::Error> {
 /// What the mounts depend on beside their own entries.
 pub(crate) struct Surroundings<'a> {
     pub(crate) bundle: &'a Path,
-    /// linux.mountLabel, where SELinux is on.
-    pub(crate) mount_label: Option<&'a str>,
+    /// The kind of label, such as `context`, and linux.mountLabel; where SELinux is on.
+    pub(crate) mount_label: Option<(&'static str, &'a str)>,
     pub(crate) cgroup: &'a cgroup::Plan,
     pub(crate) hierarchies: &'a Hierarchies,
     pub(crate) namespaces: &'a Namespaces,
+    pub(crate) linux: &'a oci::Linux,
+    pub(crate) host: &'a Host,
 }
 
 impl Mount {
+    /// An entry without any option.
+    pub(super) fn plain(index: Option<usize>, destination: PathBuf, action: Action) -> Self {
+        Self {
+            index,
+            destination,
+            destination_nofollow: false,
+            source: Text::default(),
+            action,
+            set: 0,
+            clear: 0,
+            set_all: 0,
+            clear_all: 0,
+            propagation: Vec::new(),
+            idmap: None,
+            label: None,
+            late_readonly: false,
+            of_cgroup: false,
+        }
+    }
+
+    /// A directory of the runtime's own, such as that of the sd_notify(3) socket.
+    pub(crate) fn own(source: &Path, destination: &Path) -> Self {
+        Self {
+            source: text(source.as_os_str().as_bytes()),
+            set: libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC,
+            propagation: vec![Propagation(libc::MS_PRIVATE)],
+            ..Self::plain(None, destination.to_owned(), Action::bind(false))
+        }
+    }
+
     /// Whether the container's /dev is a directory of the host.
     pub(crate) fn binds_dev(&self) -> bool {
         matches!(self.action, Action::Bind { .. }) && self.destination == Path::new("/dev")
@@ -100,22 +173,11 @@ impl Mount {
     pub(crate) fn at(&self) -> String {
         self.index.map_or_else(|| "mounts".to_owned(), |index| format!("mounts[{index}]"))
     }
+}
 
-    /// A directory of the runtime's own, such as that of the sd_notify(3) socket.
-    pub(crate) fn own(source: &Path, destination: &Path) -> Self {
-        Self {
-            index: None,
-            destination: destination.to_owned(),
-            source: text(source.as_os_str().as_bytes()),
-            action: Action::Bind { recursive: false },
-            set: libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC,
-            clear: 0,
-            set_all: 0,
-            clear_all: 0,
-            propagation: vec![Propagation(libc::MS_PRIVATE)],
-            late_readonly: false,
-            of_cgroup: false,
-        }
+impl Action {
+    pub(super) fn bind(recursive: bool) -> Self {
+        Self::Bind { recursive, link: SourceLink::Followed }
     }
 }
 
@@ -123,9 +185,16 @@ pub(crate) fn plan(
     mounts: &[oci::Mount],
     around: &Surroundings<'_>,
     faults: &mut Vec<Error>,
+    warnings: &mut Vec<String>,
 ) -> Vec<Mount> {
     let mut result = Vec::with_capacity(mounts.len());
     for (index, mount) in mounts.iter().enumerate() {
+        if !mount.destination().is_absolute() {
+            let path = mount.destination();
+            warnings.push(format!(
+                "mount destination {path:?} (config.json: mounts[{index}].destination) is not absolute: it counts from the root of the container"
+            ));
+        }
         let Some(mount) = plan_one(index, mount, around, faults) else { continue };
         match &mount.action {
             Action::Filesystem { fstype, .. } if fstype.to_bytes() == b"cgroup" => {
@@ -145,120 +214,52 @@ fn plan_one(
 ) -> Option<Mount> {
     let at = format!("mounts[{index}]");
     let before = faults.len();
-    let destination = destination(&at, mount.destination(), faults);
+    checks::destination(&at, mount.destination(), faults);
     let words = Words::read(mount.options().as_deref().unwrap_or_default());
-    let kind = mount.typ().as_deref().unwrap_or_default();
-    let recursive = words.bind.or((kind == "bind").then_some(false));
-    let action = if words.remount {
-        Action::Remount { data: Text::new(words.data.join(","), &at, faults) }
-    } else if let Some(recursive) = recursive {
-        check_bind(&at, mount, &words, faults);
-        Action::Bind { recursive }
-    } else {
-        filesystem(&at, kind, &words, around, faults)
-    };
-    check_proc(&at, &destination, &action, mount, faults);
-    let late_readonly = words.set & libc::MS_RDONLY != 0
-        && matches!(&action, Action::Filesystem { fstype, .. } if fstype.to_bytes() == b"tmpfs");
-    let mount = Mount {
-        index: Some(index),
+    let action = action(&at, mount, &words, around, faults);
+    let destination = clean(mount.destination());
+    checks::inside_proc(&at, &destination, &action, mount, faults);
+    let late_readonly = words.set & libc::MS_RDONLY != 0 && action.is_of(&["tmpfs"]);
+    let bind = matches!(action, Action::Bind { .. });
+    let result = Mount {
+        destination_nofollow: words.destination_link,
         source: source(&at, mount, &action, around.bundle, faults),
-        destination,
-        action,
         set: if late_readonly { words.set & !libc::MS_RDONLY } else { words.set },
         clear: words.clear,
         set_all: words.set_all,
         clear_all: words.clear_all,
         propagation: words.propagation,
+        idmap: mount_idmap::plan(&at, mount, words.idmap, bind, around, faults),
+        label: mount_label::of_root(&action, around.mount_label),
         late_readonly,
-        of_cgroup: false,
+        ..Mount::plain(Some(index), destination, action)
     };
-    (faults.len() == before).then_some(mount)
+    (faults.len() == before).then_some(result)
 }
 
-/// The options, sorted by meaning; of two that contradict each other the later wins.
-#[derive(Default)]
-struct Words<'a> {
-    set: u64,
-    clear: u64,
-    set_all: u64,
-    clear_all: u64,
-    propagation: Vec<Propagation>,
-    bind: Option<bool>,
-    remount: bool,
-    copy_up: bool,
-    data: Vec<&'a str>,
-}
-
-impl<'a> Words<'a> {
-    fn read(options: &'a [String]) -> Self {
-        let mut words = Self::default();
-        for option in options {
-            match mount_options::meaning(option) {
-                Some(Meaning::Nothing) => {}
-                Some(Meaning::Bind { recursive }) => {
-                    words.bind = Some(recursive || words.bind == Some(true));
-                }
-                Some(Meaning::Remount) => words.remount = true,
-                Some(Meaning::Set(flags)) => switch(&mut words.set, &mut words.clear, flags),
-                Some(Meaning::Clear(flags)) => switch(&mut words.clear, &mut words.set, flags),
-                Some(Meaning::SetAll(flags)) => {
-                    switch(&mut words.set_all, &mut words.clear_all, flags);
-                }
-                Some(Meaning::ClearAll(flags)) => {
-                    switch(&mut words.clear_all, &mut words.set_all, flags);
-                }
-                Some(Meaning::Propagation(flags)) => words.propagation.push(Propagation(flags)),
-                Some(Meaning::CopyUp) => words.copy_up = true,
-                None => words.data.push(option),
-            }
+fn action(
+    at: &str,
+    mount: &oci::Mount,
+    words: &Words<'_>,
+    around: &Surroundings<'_>,
+    faults: &mut Vec<Error>,
+) -> Action {
+    let kind = mount.typ().as_deref().unwrap_or_default();
+    if words.remount {
+        let data = Text::new(words.data.join(","), at, faults);
+        return Action::Remount { bind: words.bind.is_some(), data };
+    }
+    match words.bind.or((kind == "bind").then_some(false)) {
+        Some(recursive) => {
+            checks::bind(at, mount, words, faults);
+            let link = match (words.copy_link, words.source_link) {
+                (true, _) => SourceLink::Copied,
+                (_, true) => SourceLink::Mounted,
+                _ => SourceLink::Followed,
+            };
+            Action::Bind { recursive, link }
         }
-        words
-    }
-}
-
-fn switch(on: &mut u64, off: &mut u64, flags: u64) {
-    *on |= flags;
-    *off &= !flags;
-}
-
-fn destination(at: &str, path: &Path, faults: &mut Vec<Error>) -> PathBuf {
-    let at = format!("{at}.destination");
-    if path.as_os_str().is_empty() {
-        faults.push(Error::config(at, "invalid mount: the destination is empty"));
-    } else if leaves_root(path) {
-        let what = format!("invalid mount destination {path:?}: it leaves the root filesystem");
-        faults.push(Error::config(at, what));
-    } else if path.as_os_str().as_bytes().contains(&0) {
-        faults.push(Error::config(at, "invalid mount destination: it contains a NUL byte"));
-    }
-    clean(path)
-}
-
-/// Whether the text of `path` climbs above where it starts.
-pub(super) fn leaves_root(path: &Path) -> bool {
-    let mut depth = 0_i32;
-    path.components().any(|component| {
-        depth += match component {
-            Component::Normal(_) => 1,
-            Component::ParentDir => -1,
-            _ => 0,
-        };
-        depth < 0
-    })
-}
-
-fn check_bind(at: &str, mount: &oci::Mount, words: &Words<'_>, faults: &mut Vec<Error>) {
-    if mount.source().as_deref().is_none_or(|source| source.as_os_str().is_empty()) {
-        faults.push(Error::config(format!("{at}.source"), "invalid bind mount: it has no source"));
-    }
-    if let Some(option) = words.data.first() {
-        let index = mount.options().iter().flatten().position(|other| other == option);
-        let at = format!("{at}.options[{}]", index.unwrap_or(0));
-        let what = format!(
-            "unknown option {option:?}: bind mounts cannot have any filesystem-specific options applied"
-        );
-        faults.push(Error::config(at, what));
+        None => filesystem(at, kind, words, around, faults),
     }
 }
 
@@ -269,20 +270,8 @@ fn filesystem(
     around: &Surroundings<'_>,
     faults: &mut Vec<Error>,
 ) -> Action {
-    if kind.is_empty() {
-        let error = Error::config(format!("{at}.type"), "invalid mount: it has no type");
-        faults.push(error.hint("a bind mount has \"bind\" or \"rbind\" among its options"));
-    }
-    if words.copy_up && kind != "tmpfs" {
-        let what = "invalid option \"tmpcopyup\": it works on tmpfs only";
-        faults.push(Error::config(format!("{at}.options"), what));
-    }
-    let mut data = words.data.join(",");
-    // The kernel takes a label for these, and refuses it for those that have none.
-    if let (Some(label), "tmpfs" | "devpts" | "mqueue") = (around.mount_label, kind) {
-        let separator = if data.is_empty() { "" } else { "," };
-        data.push_str(&format!("{separator}context=\"{label}\""));
-    }
+    checks::filesystem(at, kind, words, faults);
+    let data = mount_label::with_label(words.data.join(","), kind, around.mount_label);
     if data.len() >= PAGE {
         let what = format!("invalid mount: its options take {} of {PAGE} bytes", data.len());
         faults.push(Error::config(format!("{at}.options"), what));
@@ -295,6 +284,14 @@ fn filesystem(
         fstype: Text::new(fstype, at, faults),
         data: Text::new(data, at, faults),
         copy_up: words.copy_up,
+    }
+}
+
+impl Action {
+    /// Whether it mounts a filesystem of one of these types.
+    pub(super) fn is_of(&self, types: &[&str]) -> bool {
+        matches!(self, Self::Filesystem { fstype, .. }
+            if types.iter().any(|name| name.as_bytes() == fstype.to_bytes()))
     }
 }
 
@@ -316,48 +313,6 @@ fn source(
     Text::new(source.as_os_str().as_bytes(), &format!("{at}.source"), faults)
 }
 
-/// Files in /proc that a caller may cover: lxcfs and the like, as under runc.
-const COVERABLE: [&str; 11] = [
-    "/proc/cpuinfo",
-    "/proc/diskstats",
-    "/proc/meminfo",
-    "/proc/stat",
-    "/proc/swaps",
-    "/proc/uptime",
-    "/proc/loadavg",
-    "/proc/slabinfo",
-    "/proc/net/dev",
-    "/proc/sys/kernel/ns_last_pid",
-    "/proc/sys/crypto/fips_enabled",
-];
-
-/// Nothing but a procfs may be /proc, and nothing may cover what is inside: the container's own
-/// programs trust what they read and write there (CVE-2019-16884).
-fn check_proc(
-    at: &str,
-    destination: &Path,
-    action: &Action,
-    mount: &oci::Mount,
-    faults: &mut Vec<Error>,
-) {
-    if !destination.starts_with("/proc") || matches!(action, Action::Remount { .. }) {
-        return;
-    }
-    let allowed = match destination.to_str() {
-        Some("/proc") => match action {
-            Action::Filesystem { fstype, .. } => fstype.to_bytes() == b"proc",
-            _ => mount.source().as_deref().is_some_and(|source| source.starts_with("/proc")),
-        },
-        Some(file) => COVERABLE.contains(&file),
-        None => false,
-    };
-    if !allowed {
-        let what =
-            format!("{destination:?} cannot be mounted because it is inside /proc or not a procfs");
-        faults.push(Error::config(format!("{at}.destination"), what));
-    }
-}
-
 /// For text that has no NUL by construction.
 pub(super) fn text(bytes: &[u8]) -> Text {
     Text::new(bytes, "", &mut Vec::new())
@@ -368,9 +323,15 @@ mod tests {
     use oci_spec::runtime::LinuxNamespaceType;
 
     use super::*;
+    use crate::plan::{mount_idmap::Mapping, namespaces::IdMap};
 
     fn read(json: serde_json::Value) -> (Vec<Mount>, Vec<String>) {
         read_with(json, &Hierarchies::default(), &Namespaces::default())
+    }
+
+    fn linux() -> serde_json::Value {
+        let maps = serde_json::json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+        serde_json::json!({"namespaces": [{"type": "user"}], "uidMappings": maps, "gidMappings": maps})
     }
 
     fn read_with(
@@ -386,9 +347,11 @@ mod tests {
             cgroup: &cgroup,
             hierarchies,
             namespaces,
+            linux: &serde_json::from_value(linux()).unwrap(),
+            host: &crate::plan::tests::host(),
         };
         let mounts: Vec<oci::Mount> = serde_json::from_value(json).unwrap();
-        let mounts = plan(&mounts, &around, &mut faults);
+        let mounts = plan(&mounts, &around, &mut faults, &mut Vec::new());
         (mounts, faults.iter().map(ToString::to_string).collect())
     }
 
@@ -421,9 +384,9 @@ mod tests {
         ]));
         assert!(faults.is_empty(), "{faults:?}");
         assert_eq!(mounts[0].source, text(b"/bundle/data"));
-        assert_eq!(mounts[0].action, Action::Bind { recursive: false });
+        assert_eq!(mounts[0].action, Action::bind(false));
         assert_eq!(mounts[1].source, text(b"/host"));
-        assert_eq!(mounts[1].action, Action::Bind { recursive: true });
+        assert_eq!(mounts[1].action, Action::bind(true));
     }
 
     #[test]
@@ -504,5 +467,105 @@ mod tests {
         );
         assert!(mounts[0].late_readonly && mounts[1].set & libc::MS_RDONLY != 0);
         assert_eq!(mounts[2].action, Action::Symlink);
+    }
+
+    #[test]
+    fn id_maps_are_the_mounts_own_or_the_containers() {
+        let bind = |more: serde_json::Value| {
+            let mut entry =
+                serde_json::json!({"destination": "/d", "type": "bind", "source": "/s"});
+            entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            serde_json::Value::Array(vec![entry])
+        };
+        let in_userns = Namespaces { new: vec![LinuxNamespaceType::User], ..Namespaces::default() };
+        let read = |more| read_with(bind(more), &Hierarchies::default(), &in_userns);
+        let map = |container, host, size| IdMap { container, host, size };
+
+        let (mounts, faults) = read(serde_json::json!({"options": ["bind", "ridmap"]}));
+        assert!(faults.is_empty(), "{faults:?}");
+        let container = MountIdMap { recursive: true, mapping: Mapping::Container };
+        assert_eq!(mounts[0].idmap, Some(container));
+
+        let (mounts, faults) = read(serde_json::json!({
+            "uidMappings": [{"containerID": 1, "hostID": 2, "size": 3}],
+            "gidMappings": [{"containerID": 4, "hostID": 5, "size": 6}]
+        }));
+        assert!(faults.is_empty(), "{faults:?}");
+        let own = Mapping::Ranges { uids: vec![map(1, 2, 3)], gids: vec![map(4, 5, 6)] };
+        assert_eq!(mounts[0].idmap, Some(MountIdMap { recursive: false, mapping: own }));
+
+        let word = "idmap=uids=0-5-1#10-7-2;gids=@20-30-40";
+        let (mounts, faults) = read(serde_json::json!({"options": ["bind", word]}));
+        assert!(faults.is_empty(), "{faults:?}");
+        let uids = vec![map(0, 5, 1), map(10, 7, 2)];
+        let parsed = Mapping::Ranges { uids, gids: vec![map(20, 100_030, 40)] };
+        assert_eq!(mounts[0].idmap, Some(MountIdMap { recursive: false, mapping: parsed }));
+    }
+
+    #[test]
+    fn what_cannot_be_id_mapped_has_its_path() {
+        let map = serde_json::json!([{"containerID": 0, "hostID": 1, "size": 1}]);
+        let (mounts, faults) = read(serde_json::json!([
+            {"destination": "/a", "type": "bind", "source": "/s", "options": ["bind", "idmap"]},
+            {"destination": "/b", "type": "tmpfs", "options": ["ridmap"]},
+            {"destination": "/c", "type": "bind", "source": "/s", "uidMappings": map},
+            {"destination": "/d", "type": "bind", "source": "/s", "gidMappings": map},
+            {"destination": "/e", "type": "bind", "source": "/s",
+             "options": ["idmap=uids=0-0-1"], "uidMappings": map, "gidMappings": map},
+            {"destination": "/f", "type": "bind", "source": "/s", "options": ["ro", "idmap=x"]},
+            {"destination": "/g", "type": "bind", "source": "/s", "options": ["idmap=uids=0-0-1"]},
+            {"destination": "/h", "type": "bind", "source": "/s",
+             "options": ["idmap=uids=@70000-70000-1;gids=0-0-1"]},
+        ]));
+        assert!(mounts.is_empty(), "{mounts:?}");
+        let paths = [
+            "mounts[0].options[1]",
+            "mounts[1].options[0]",
+            "mounts[2].gidMappings",
+            "mounts[3].uidMappings",
+            "mounts[4].options[0]",
+            "mounts[5].options[1]",
+            "mounts[6].options[0]",
+            "mounts[7].options[0]",
+        ];
+        assert_eq!(faults.len(), paths.len(), "{faults:?}");
+        for (path, fault) in paths.iter().zip(&faults) {
+            assert!(fault.contains(&format!("(config.json: {path})")), "{path}: {fault}");
+        }
+    }
+
+    #[test]
+    fn words_about_links_are_for_bind_mounts() {
+        let bind = |options: &[&str]| serde_json::json!({"destination": "/d", "type": "bind", "source": "/s", "options": options});
+        let (mounts, faults) = read(serde_json::json!([
+            bind(&["src-nofollow", "dest-nofollow"]),
+            bind(&["copy-symlink"]),
+        ]));
+        assert!(faults.is_empty(), "{faults:?}");
+        assert!(mounts[0].destination_nofollow && !mounts[1].destination_nofollow);
+        let links: Vec<_> = mounts.iter().map(|mount| &mount.action).collect();
+        let action = |link| Action::Bind { recursive: false, link };
+        assert_eq!(links, [&action(SourceLink::Mounted), &action(SourceLink::Copied)]);
+        let (_, faults) = read(serde_json::json!([
+            bind(&["copy-symlink", "src-nofollow"]),
+            bind(&["dest-nofollow", "copy-symlink"]),
+            {"destination": "/t", "type": "tmpfs", "options": ["copy-symlink"]},
+            bind(&["tmpcopyup"]),
+        ]));
+        assert_eq!(faults.len(), 4, "{faults:?}");
+    }
+
+    #[test]
+    fn a_hundred_thousand_mounts_are_no_more_than_a_long_list() {
+        let entry = serde_json::json!({"destination": "/d/e", "type": "bind", "source": "/s",
+            "options": ["rbind", "ro", "nosuid", "rprivate", "rro"]});
+        let started = std::time::Instant::now();
+        let (few, _) = read(serde_json::Value::Array(vec![entry.clone(); 10_000]));
+        let short = started.elapsed();
+        let started = std::time::Instant::now();
+        let (many, faults) = read(serde_json::Value::Array(vec![entry; 100_000]));
+        assert!(faults.is_empty() && few.len() == 10_000 && many.len() == 100_000);
+        // Ten times the work; a hundred times would be a loop inside a loop.
+        assert!(started.elapsed() < short * 40, "{short:?} became {:?}", started.elapsed());
     }
 }

@@ -43,7 +43,7 @@ pub struct UserNamespace {
 }
 
 /// One line of a map: `size` ids from `container` on are the host's from `host` on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct IdMap {
     pub container: u32,
     pub host: u32,
@@ -226,32 +226,41 @@ fn user_namespace(
 }
 
 /// Linux 4.15 takes 340 lines in a map.
-const MAP_LINES: usize = 340;
+pub(super) const MAP_LINES: usize = 340;
 
-fn id_maps(at: &str, maps: &Option<Vec<LinuxIdMapping>>, faults: &mut Vec<Error>) -> Vec<IdMap> {
+pub(super) fn id_maps(
+    at: &str,
+    maps: &Option<Vec<LinuxIdMapping>>,
+    faults: &mut Vec<Error>,
+) -> Vec<IdMap> {
     let maps = maps.as_deref().unwrap_or_default();
     if maps.len() > MAP_LINES {
         let what = format!("invalid mapping: the kernel takes at most {MAP_LINES} ranges");
         faults.push(Error::config(at, what));
     }
     let mut result: Vec<IdMap> = Vec::new();
-    for (index, map) in maps.iter().enumerate() {
+    for (index, map) in maps.iter().take(MAP_LINES).enumerate() {
         let map = IdMap { container: map.container_id(), host: map.host_id(), size: map.size() };
-        let fault = if map.size == 0 {
-            Some("invalid mapping: size is 0")
-        } else if map.container.checked_add(map.size).is_none()
-            || map.host.checked_add(map.size).is_none()
-        {
-            Some("invalid mapping: the range passes the last id, 4294967294")
-        } else if result.iter().any(|other| overlap(other, &map)) {
-            Some("invalid mapping: it overlaps an earlier one")
-        } else {
-            None
-        };
+        let fault = map_fault(&result, &map);
         faults.extend(fault.map(|what| Error::config(format!("{at}[{index}]"), what)));
         result.push(map);
     }
     result
+}
+
+/// What is wrong with `map` after `earlier` ones.
+pub(super) fn map_fault(earlier: &[IdMap], map: &IdMap) -> Option<&'static str> {
+    if map.size == 0 {
+        Some("invalid mapping: size is 0")
+    } else if map.container.checked_add(map.size).is_none()
+        || map.host.checked_add(map.size).is_none()
+    {
+        Some("invalid mapping: the range passes the last id, 4294967294")
+    } else if earlier.iter().any(|other| overlap(other, map)) {
+        Some("invalid mapping: it overlaps an earlier one")
+    } else {
+        None
+    }
 }
 
 fn overlap(a: &IdMap, b: &IdMap) -> bool {

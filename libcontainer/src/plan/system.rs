@@ -232,7 +232,7 @@ pub(super) fn paths(
 
 /// Fields of the specification that this version does not carry out: to ignore one would leave the
 /// container with less than its author relies on.
-pub(super) fn check_unimplemented(spec: &Spec, linux: &Linux, faults: &mut Vec<Error>) {
+pub(super) fn check_unimplemented(linux: &Linux, faults: &mut Vec<Error>) {
     let mut refuse = |at: String, what: &str| {
         faults.push(
             Error::new(Kind::Unsupported, format!("cannot do {what}: unsupported by this version"))
@@ -247,13 +247,6 @@ pub(super) fn check_unimplemented(spec: &Spec, linux: &Linux, faults: &mut Vec<E
     }
     if linux.memory_policy().is_some() {
         refuse("linux.memoryPolicy".into(), "a NUMA memory policy");
-    }
-    for (index, mount) in spec.mounts().iter().flatten().enumerate() {
-        let mapped = mount.uid_mappings().is_some() || mount.gid_mappings().is_some();
-        let word = |option: &String| matches!(option.as_str(), "idmap" | "ridmap");
-        if mapped || mount.options().iter().flatten().any(word) {
-            refuse(format!("mounts[{index}]"), "an id-mapped mount");
-        }
     }
 }
 

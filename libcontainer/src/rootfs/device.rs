@@ -15,7 +15,8 @@ use rustix::{
 
 use super::{
     Root,
-    mount::{attach, copy_tree, open_source},
+    mount::{attach, copy_tree},
+    open_source,
 };
 use crate::plan::{
     Device,
@@ -63,7 +64,7 @@ fn make(root: &Root, device: &Device) -> Result<(), Errno> {
 fn bind(root: &Root, device: &Device) -> Result<(), Errno> {
     use std::os::unix::ffi::OsStrExt;
     let path = std::ffi::CString::new(device.path.as_os_str().as_bytes());
-    let source = open_source(&path.map_err(|_| Errno::INVAL)?, false)?;
+    let source = open_source(&path.map_err(|_| Errno::INVAL)?, false, true)?;
     attach(&source, &root.own_file(&device.path)?)
 }
 

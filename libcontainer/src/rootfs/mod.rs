@@ -10,9 +10,11 @@ mod mask;
 mod mount;
 mod pivot;
 mod root;
+mod source;
 
 pub(crate) use device::{console, links, node};
 pub(crate) use mask::{Masks, read_only};
-pub(crate) use mount::{late_read_only, mount, open_source};
+pub(crate) use mount::{late_read_only, mount};
 pub(crate) use pivot::{enter, prepare, set_read_only};
 pub(crate) use root::Root;
+pub(crate) use source::{Source, open_source};

@@ -1,6 +1,7 @@
 //! Mounts, each onto a handle.
 
 use std::{
+    ffi::CStr,
     fmt::Write as _,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
@@ -8,56 +9,70 @@ use std::{
 
 use nix::mount::MsFlags;
 use rustix::{
-    fs::CWD,
+    fs::{FileType, PROC_SUPER_MAGIC, XattrFlags, fstat, fstatfs, readlinkat, setxattr, symlinkat},
     io::Errno,
     mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree},
 };
 
-use super::{Root, copy};
+use super::{Root, Source, copy};
 use crate::{
     plan::{Mount, mount_attributes, mounts::Action, propagation::Propagation},
     sys::mount::{MountAttr, mount_setattr},
 };
 
-/// Carries out one entry of the plan. `source` is the detached source of a bind mount, where the
-/// parent had to open it because the child may not.
-pub(crate) fn mount(root: &Root, mount: &Mount, source: Option<&OwnedFd>) -> Result<(), Errno> {
+/// Carries out one entry of the plan. `source` is that of a bind mount, where the parent had to
+/// open it because the child may not.
+pub(crate) fn mount(root: &Root, mount: &Mount, source: Option<&Source>) -> Result<(), Errno> {
     match &mount.action {
         Action::Filesystem { fstype, data, copy_up } => {
-            let target = filesystem_target(root, mount, fstype.to_bytes())?;
-            let data = filesystem_data(&target, fstype.to_bytes(), data.to_bytes())?;
-            let flags = MsFlags::from_bits_retain(mount.set);
-            let data = Some(data.as_slice()).filter(|data| !data.is_empty());
-            classic_mount(
-                Some(mount.source.as_ref()),
-                &target,
-                Some(fstype.as_ref()),
-                flags,
-                data,
-            )?;
-            if *copy_up {
-                copy::directory(&target, &root.find(&mount.destination)?)?;
-            }
-            set_propagation_of(root, mount)
+            filesystem(root, mount, fstype, data.to_bytes(), *copy_up)
         }
-        Action::Bind { recursive } => match bind(root, mount, *recursive, source) {
+        Action::Bind { .. } => match bind(root, mount, source) {
             // A hierarchy that an ordinary user may not use was left out.
             Err(Errno::NOENT) if mount.of_cgroup => Ok(()),
             other => other,
         },
-        Action::Remount { data } => {
-            let target = root.find(&mount.destination)?;
+        Action::Remount { bind: true, .. } => {
+            let target = target(root, mount, None)?;
+            set_attributes(target.as_fd(), false, mount.set, mount.clear)?;
+            spread(target.as_fd(), mount)
+        }
+        Action::Remount { bind: false, data } => {
+            let target = target(root, mount, None)?;
             let flags = MsFlags::from_bits_retain(mount.set) | MsFlags::MS_REMOUNT;
-            classic_mount(None, &target, None, flags, Some(data.to_bytes()))
+            classic_mount(None, &target, None, flags, Some(data.to_bytes()))?;
+            spread(target.as_fd(), mount)
         }
-        Action::Symlink => {
-            let (parent, name) = root.parent(&mount.destination)?;
-            match rustix::fs::symlinkat(&*mount.source, &parent, name) {
-                Err(Errno::EXIST) => Ok(()),
-                other => other,
-            }
-        }
+        Action::Symlink => link(root, mount, &mount.source),
     }
+}
+
+fn filesystem(
+    root: &Root,
+    mount: &Mount,
+    fstype: &CStr,
+    data: &[u8],
+    copy_up: bool,
+) -> Result<(), Errno> {
+    let there = root.find(&mount.destination).is_ok();
+    let target = filesystem_target(root, mount, fstype.to_bytes())?;
+    let data = match (fstype.to_bytes(), there) {
+        (b"tmpfs", true) => with_mode(&target, data)?,
+        _ => data.to_vec(),
+    };
+    let flags = MsFlags::from_bits_retain(mount.set);
+    let data = Some(data.as_slice()).filter(|data| !data.is_empty());
+    classic_mount(Some(mount.source.as_ref()), &target, Some(fstype), flags, data)?;
+    if copy_up {
+        copy::directory(&target, &root.find(&mount.destination)?)?;
+    }
+    if let Some(label) = &mount.label {
+        let mounted = root.find(&mount.destination)?;
+        let flags = XattrFlags::empty();
+        setxattr(descriptor_path(&mounted), c"security.selinux", label.to_bytes(), flags)?;
+    }
+    let untouched = mount.propagation.is_empty() && mount.set_all | mount.clear_all == 0;
+    if untouched { Ok(()) } else { spread(root.find(&mount.destination)?.as_fd(), mount) }
 }
 
 /// A procfs or sysfs behind a link is a trap for whoever trusts its path (CVE-2019-19921,
@@ -68,55 +83,87 @@ fn filesystem_target(root: &Root, mount: &Mount, fstype: &[u8]) -> Result<OwnedF
             Err(Errno::NOENT) => root.directory(&mount.destination),
             other => other,
         },
-        _ => root.directory(&mount.destination),
+        _ => target(root, mount, Some(FileType::Directory)),
     }
 }
 
+/// The place that is to be covered; made as a directory or else as a file where it is missing, if
+/// `kind` says so. A link may not lead it into the container's procfs, where the plan could not
+/// see it coming (CVE-2019-16884).
+fn target(root: &Root, mount: &Mount, kind: Option<FileType>) -> Result<OwnedFd, Errno> {
+    let path = &mount.destination;
+    let target = match (kind, mount.destination_nofollow) {
+        (None, false) => root.find(path),
+        (None, true) => root.find_last(path),
+        (Some(FileType::Directory), false) => root.directory(path),
+        (Some(FileType::Directory), true) => match root.find_last(path) {
+            Err(Errno::NOENT) => root.directory(path),
+            other => other,
+        },
+        (Some(_), false) => root.file(path),
+        (Some(_), true) => match root.find_last(path) {
+            Err(Errno::NOENT) => root.own_file(path),
+            other => other,
+        },
+    }?;
+    let on_procfs = fstatfs(&target)?.f_type == PROC_SUPER_MAGIC;
+    if on_procfs && !path.starts_with("/proc") && root.holds_as_proc(&target)? {
+        return Err(Errno::LOOP);
+    }
+    Ok(target)
+}
+
 /// A tmpfs without a mode of its own takes over that of the directory it covers, as under runc.
-fn filesystem_data(target: &OwnedFd, fstype: &[u8], data: &[u8]) -> Result<Vec<u8>, Errno> {
+fn with_mode(target: &OwnedFd, data: &[u8]) -> Result<Vec<u8>, Errno> {
     let has_mode = data.split(|byte| *byte == b',').any(|option| option.starts_with(b"mode="));
     let mut data = data.to_vec();
-    if fstype == b"tmpfs" && !has_mode {
-        let mode = rustix::fs::fstat(target)?.st_mode & 0o7777;
+    if !has_mode {
+        let mode = fstat(target)?.st_mode & 0o7777;
         let separator = if data.is_empty() { "" } else { "," };
         data.extend_from_slice(format!("{separator}mode={mode:o}").as_bytes());
     }
     Ok(data)
 }
 
-fn bind(
-    root: &Root,
-    mount: &Mount,
-    recursive: bool,
-    source: Option<&OwnedFd>,
-) -> Result<(), Errno> {
+fn bind(root: &Root, mount: &Mount, source: Option<&Source>) -> Result<(), Errno> {
     let opened;
-    let tree = match source {
-        Some(tree) => tree,
+    let from = match source {
+        Some(source) => source,
         None => {
-            opened = open_source(&mount.source, recursive)?;
+            opened = Source::open(mount)?;
             &opened
         }
     };
-    let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(tree)?.st_mode);
-    let target = match kind {
-        rustix::fs::FileType::Directory => root.directory(&mount.destination)?,
-        _ => root.file(&mount.destination)?,
+    let tree = match from {
+        Source::Link(target) => return link(root, mount, target),
+        Source::Tree(tree) => tree,
     };
-    attach(tree, &target)?;
+    let kind = FileType::from_raw_mode(fstat(tree)?.st_mode);
+    attach(tree, &target(root, mount, Some(kind))?)?;
     if source.is_some() {
         // It was copied outside, where it may be a peer of the host's mount.
         propagate(tree.as_fd(), Propagation(libc::MS_SLAVE | libc::MS_REC))?;
     }
     set_attributes(tree.as_fd(), false, mount.set, mount.clear)?;
-    set_attributes(tree.as_fd(), true, mount.set_all, mount.clear_all)?;
-    mount.propagation.iter().try_for_each(|propagation| propagate(tree.as_fd(), *propagation))
+    spread(tree.as_fd(), mount)
 }
 
-/// A detached copy of the mount at the host's `path`.
-pub(crate) fn open_source(path: &std::ffi::CStr, recursive: bool) -> Result<OwnedFd, Errno> {
-    let depth = if recursive { OpenTreeFlags::AT_RECURSIVE } else { OpenTreeFlags::empty() };
-    open_tree(CWD, path, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | depth)
+/// What is to hold for all mounts below as well.
+fn spread(mounted: BorrowedFd<'_>, mount: &Mount) -> Result<(), Errno> {
+    set_attributes(mounted, true, mount.set_all, mount.clear_all)?;
+    mount.propagation.iter().try_for_each(|propagation| propagate(mounted, *propagation))
+}
+
+/// Makes a link to `to`, or finds the same one there.
+fn link(root: &Root, mount: &Mount, to: &CStr) -> Result<(), Errno> {
+    let (parent, name) = root.parent(&mount.destination)?;
+    match symlinkat(to, &parent, name) {
+        Err(Errno::EXIST) => match readlinkat(&parent, name, Vec::new()) {
+            Ok(there) if there.as_c_str() == to => Ok(()),
+            _ => Err(Errno::EXIST),
+        },
+        other => other,
+    }
 }
 
 /// A detached copy of the mount that `handle` is in, from `handle` downwards.
@@ -180,15 +227,6 @@ pub(super) fn propagate(tree: BorrowedFd<'_>, propagation: Propagation) -> Resul
     }
 }
 
-fn set_propagation_of(root: &Root, mount: &Mount) -> Result<(), Errno> {
-    if mount.propagation.is_empty() && mount.set_all | mount.clear_all == 0 {
-        return Ok(());
-    }
-    let mounted = root.find(&mount.destination)?;
-    set_attributes(mounted.as_fd(), true, mount.set_all, mount.clear_all)?;
-    mount.propagation.iter().try_for_each(|propagation| propagate(mounted.as_fd(), *propagation))
-}
-
 /// Makes a filesystem read-only that had to be furnished first.
 pub(crate) fn late_read_only(root: &Root, mount: &Mount) -> Result<(), Errno> {
     if !mount.late_readonly {
@@ -199,9 +237,9 @@ pub(crate) fn late_read_only(root: &Root, mount: &Mount) -> Result<(), Errno> {
 
 /// mount(2) onto a handle, by the host's /proc.
 fn classic_mount(
-    source: Option<&std::ffi::CStr>,
+    source: Option<&CStr>,
     target: &impl AsRawFd,
-    fstype: Option<&std::ffi::CStr>,
+    fstype: Option<&CStr>,
     flags: MsFlags,
     data: Option<&[u8]>,
 ) -> Result<(), Errno> {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2},
+    fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, mkdirat, openat, openat2, statx},
     io::Errno,
 };
 
@@ -47,6 +47,20 @@ impl Root {
     /// The same, refusing links anywhere on the way (ELOOP).
     pub(crate) fn find_without_links(&self, path: &Path) -> Result<OwnedFd, Errno> {
         self.open(path, OFlags::PATH, ResolveFlags::NO_SYMLINKS)
+    }
+
+    /// The same, but a link at the end is found itself.
+    pub(crate) fn find_last(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        self.open(path, OFlags::PATH | OFlags::NOFOLLOW, ResolveFlags::empty())
+    }
+
+    /// Whether `handle` is in the mount that is the container's /proc.
+    pub(crate) fn holds_as_proc(&self, handle: &OwnedFd) -> Result<bool, Errno> {
+        let mount = |handle: &OwnedFd| {
+            let stat = statx(handle, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
+            Ok::<_, Errno>(stat.stx_mnt_id)
+        };
+        Ok(mount(handle)? == mount(&self.find(Path::new("/proc"))?)?)
     }
 
     pub(crate) fn open(

@@ -129,7 +129,7 @@ impl Linux {
             apparmor: ON,
             selinux: ON,
             intel_rdt: OFF,
-            mount_extensions: MountExtensions { idmap: OFF },
+            mount_extensions: MountExtensions { idmap: ON },
             net_devices: OFF,
         }
     }
