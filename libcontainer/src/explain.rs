@@ -144,7 +144,7 @@ fn mount(mount: Option<&Mount>, failure: &Failure) -> Error {
     let error = os(what, failure).at(mount.at());
     match (failure.errno, &mount.action) {
         (libc::ENOENT, Action::Bind { .. }) => error.hint("does the source exist on the host?"),
-        (libc::ENOTDIR, Action::Bind { .. }) => error.hint(
+        (libc::ENOTDIR, Action::Bind { .. } | Action::Filesystem { .. }) => error.hint(
             "are you trying to mount a directory onto a file (or vice-versa)? check that source and destination are of one kind",
         ),
         (libc::ENODEV, Action::Filesystem { fstype, .. }) => error.hint(format!(
@@ -156,6 +156,9 @@ fn mount(mount: Option<&Mount>, failure: &Failure) -> Error {
         }
         (libc::ELOOP, _) => error
             .hint("the destination must not be a symbolic link here, nor lead into /proc by one"),
+        (libc::EBUSY, Action::Bind { .. } | Action::Filesystem { .. }) => {
+            error.hint("the destination must not be the root of the container itself")
+        }
         (libc::ENOSYS, _) => error.hint("recursive mount attributes need Linux 5.12"),
         (libc::EEXIST, Action::Bind { .. }) => {
             error.hint("something else than this link is there already")

@@ -7,15 +7,18 @@ use std::{
 
 use oci_spec::runtime as oci;
 
-use super::{mount_options::Words, mounts::Action};
+use super::{mount_options::Words, mounts::Action, process::clean};
 use crate::error::Error;
 
-pub(super) fn destination(at: &str, path: &Path, faults: &mut Vec<Error>) {
+pub(super) fn destination(at: &str, path: &Path, remount: bool, faults: &mut Vec<Error>) {
     let at = format!("{at}.destination");
     if path.as_os_str().is_empty() {
         faults.push(Error::config(at, "invalid mount: the destination is empty"));
     } else if leaves_root(path) {
         let what = format!("invalid mount destination {path:?}: it leaves the root filesystem");
+        faults.push(Error::config(at, what));
+    } else if !remount && clean(path) == Path::new("/") {
+        let what = format!("invalid mount destination {path:?}: it is the root filesystem itself");
         faults.push(Error::config(at, what));
     } else if path.as_os_str().as_bytes().contains(&0) {
         faults.push(Error::config(at, "invalid mount destination: it contains a NUL byte"));

@@ -214,8 +214,8 @@ fn plan_one(
 ) -> Option<Mount> {
     let at = format!("mounts[{index}]");
     let before = faults.len();
-    checks::destination(&at, mount.destination(), faults);
     let words = Words::read(mount.options().as_deref().unwrap_or_default());
+    checks::destination(&at, mount.destination(), words.remount, faults);
     let action = action(&at, mount, &words, around, faults);
     let destination = clean(mount.destination());
     checks::inside_proc(&at, &destination, &action, mount, faults);
@@ -407,6 +407,9 @@ mod tests {
             {"destination": "/proc/sys/x", "type": "tmpfs"},
             {"destination": "/proc", "type": "tmpfs"},
             {"destination": "/h", "type": "proc", "options": ["tmpcopyup"]},
+            {"destination": "/a/../.", "type": "tmpfs"},
+            {"destination": "/", "type": "none", "source": "/e", "options": ["rbind"]},
+            {"destination": "/", "type": "none", "options": ["remount", "ro"]},
         ]));
         for path in [
             "mounts[0].destination",
@@ -417,10 +420,13 @@ mod tests {
             "mounts[5].destination",
             "mounts[6].destination",
             "mounts[7].options",
+            "mounts[8].destination",
+            "mounts[9].destination",
         ] {
             let told = format!("(config.json: {path})");
             assert!(faults.iter().any(|fault| fault.contains(&told)), "{path}: {faults:?}");
         }
+        assert_eq!(faults.len(), 10, "{faults:?}");
     }
 
     #[test]

@@ -106,6 +106,9 @@ fn target(root: &Root, mount: &Mount, kind: Option<FileType>) -> Result<OwnedFd,
             other => other,
         },
     }?;
+    if root.is(&target)? && kind.is_some() {
+        return Err(Errno::BUSY);
+    }
     let on_procfs = fstatfs(&target)?.f_type == PROC_SUPER_MAGIC;
     if on_procfs && !path.starts_with("/proc") && root.holds_as_proc(&target)? {
         return Err(Errno::LOOP);
@@ -139,7 +142,12 @@ fn bind(root: &Root, mount: &Mount, source: Option<&Source>) -> Result<(), Errno
         Source::Tree(tree) => tree,
     };
     let kind = FileType::from_raw_mode(fstat(tree)?.st_mode);
-    attach(tree, &target(root, mount, Some(kind))?)?;
+    let target = target(root, mount, Some(kind))?;
+    let covers_directory = FileType::from_raw_mode(fstat(&target)?.st_mode) == FileType::Directory;
+    if covers_directory != (kind == FileType::Directory) {
+        return Err(Errno::NOTDIR);
+    }
+    attach(tree, &target)?;
     if source.is_some() {
         // It was copied outside, where it may be a peer of the host's mount.
         propagate(tree.as_fd(), Propagation(libc::MS_SLAVE | libc::MS_REC))?;

@@ -1,13 +1,19 @@
 //! A root filesystem as a handle.
 
 use std::{
-    ffi::OsStr,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    ffi::{OsStr, OsString},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::{Component, Path, PathBuf},
 };
 
 use rustix::{
-    fs::{AtFlags, CWD, Mode, OFlags, ResolveFlags, StatxFlags, mkdirat, openat, openat2, statx},
+    fs::{
+        AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, StatxFlags, fstat, mkdirat, openat,
+        openat2, readlinkat, statx,
+    },
     io::Errno,
 };
 
@@ -18,6 +24,10 @@ pub(crate) struct Root(OwnedFd);
 /// Modes of what the runtime makes as a mount point.
 const DIRECTORY: Mode = Mode::from_raw_mode(0o755);
 const FILE: Mode = Mode::from_raw_mode(0o755);
+
+/// The kernel's own limits for the links on a path (path_resolution(7)) and its names.
+const LINKS: usize = 40;
+const NAMES: usize = 4096;
 
 /// openat2(2) gives EAGAIN when a rename anywhere raced with a `..`; it is rare and passes.
 const RETRIES: usize = 128;
@@ -56,11 +66,12 @@ impl Root {
 
     /// Whether `handle` is in the mount that is the container's /proc.
     pub(crate) fn holds_as_proc(&self, handle: &OwnedFd) -> Result<bool, Errno> {
-        let mount = |handle: &OwnedFd| {
-            let stat = statx(handle, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
-            Ok::<_, Errno>(stat.stx_mnt_id)
-        };
-        Ok(mount(handle)? == mount(&self.find(Path::new("/proc"))?)?)
+        Ok(place(handle)?.0 == place(&self.find(Path::new("/proc"))?)?.0)
+    }
+
+    /// Whether `handle` is the root itself.
+    pub(crate) fn is(&self, handle: &OwnedFd) -> Result<bool, Errno> {
+        Ok(place(handle)? == place(&self.0)?)
     }
 
     pub(crate) fn open(
@@ -81,50 +92,71 @@ impl Root {
         Err(Errno::AGAIN)
     }
 
-    /// A handle of the directory `path`, which is made with its parents where it is missing.
+    /// A handle of the directory `path`, which is made with its parents where it is missing; of
+    /// links that point nowhere, what they point to is made.
     pub(crate) fn directory(&self, path: &Path) -> Result<OwnedFd, Errno> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         match self.open(path, flags, ResolveFlags::empty()) {
-            Err(Errno::NOENT) => {}
-            other => return other,
+            Err(Errno::NOENT) => self.make(path, FileType::Directory),
+            other => other,
         }
-        let (mut handle, mut made) = (self.find(Path::new("/"))?, PathBuf::new());
-        for component in path.components() {
-            let Component::Normal(name) = component else { continue };
-            made.push(name);
-            handle = match self.open(&made, flags, ResolveFlags::empty()) {
-                Err(Errno::NOENT) => make_directory(handle.as_fd(), name)?,
-                other => other?,
-            };
-        }
-        Ok(handle)
     }
 
     /// A handle of the file `path`, links followed; it is made empty where it is missing.
     pub(crate) fn file(&self, path: &Path) -> Result<OwnedFd, Errno> {
         match self.find(path) {
-            Err(Errno::NOENT) => self.own_file(path),
+            Err(Errno::NOENT) => self.make(path, FileType::RegularFile),
             other => other,
         }
     }
 
-    /// The same, but a link as the last component is refused (ELOOP): for what the runtime itself
+    /// Makes what is missing of `path`. Each name is looked up by itself, from the root: a link
+    /// that is exchanged meanwhile leads elsewhere in the root, but never out of it.
+    fn make(&self, path: &Path, kind: FileType) -> Result<OwnedFd, Errno> {
+        let (mut here, mut links) = (PathBuf::from("/"), 0);
+        let mut ahead = names(path);
+        let mut handle = self.find(&here)?;
+        while let Some(name) = ahead.pop() {
+            if name == ".." {
+                here.pop();
+                handle = self.find_last(&here)?;
+                continue;
+            }
+            here.push(&name);
+            let found = match self.find_last(&here) {
+                Err(Errno::NOENT) if ahead.is_empty() && kind != FileType::Directory => {
+                    make_file(handle.as_fd(), &name)?
+                }
+                Err(Errno::NOENT) => make_directory(handle.as_fd(), &name)?,
+                other => other?,
+            };
+            if FileType::from_raw_mode(fstat(&found)?.st_mode) != FileType::Symlink {
+                handle = found;
+                continue;
+            }
+            links += 1;
+            let target = readlinkat(&found, c"", Vec::new())?;
+            let target = Path::new(OsStr::from_bytes(target.to_bytes()));
+            ahead.extend(names(target));
+            if links > LINKS || ahead.len() > NAMES {
+                return Err(Errno::LOOP);
+            }
+            here.pop();
+            if target.is_absolute() {
+                here = PathBuf::from("/");
+            }
+            handle = self.find_last(&here)?;
+        }
+        Ok(handle)
+    }
+
+    /// A handle of the file `path`; a link as the last component is refused (ELOOP): for what the runtime itself
     /// puts there, whatever the image says (CVE-2026-88264).
     pub(crate) fn own_file(&self, path: &Path) -> Result<OwnedFd, Errno> {
         let (parent, name) = self.parent(path)?;
-        let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        match openat(&parent, name, flags | OFlags::EXCL, FILE) {
-            Ok(_) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(errno),
-        }
-        let handle = openat(
-            &parent,
-            name,
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
-        match rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&handle)?.st_mode) {
-            rustix::fs::FileType::Symlink => Err(Errno::LOOP),
+        let handle = make_file(parent.as_fd(), name)?;
+        match FileType::from_raw_mode(fstat(&handle)?.st_mode) {
+            FileType::Symlink => Err(Errno::LOOP),
             _ => Ok(handle),
         }
     }
@@ -136,6 +168,12 @@ impl Root {
     }
 }
 
+/// Mount and inode (STATX_MNT_ID, Linux 5.8).
+fn place(handle: &OwnedFd) -> Result<(u64, u64), Errno> {
+    let stat = statx(handle, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID | StatxFlags::INO)?;
+    Ok((stat.stx_mnt_id, stat.stx_ino))
+}
+
 fn make_directory(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
     match mkdirat(parent, name, DIRECTORY) {
         Ok(()) | Err(Errno::EXIST) => {}
@@ -143,6 +181,27 @@ fn make_directory(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     openat(parent, name, flags, Mode::empty())
+}
+
+/// What is at `name`, made as an empty file where nothing is.
+fn make_file(parent: BorrowedFd<'_>, name: &OsStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    match openat(parent, name, flags | OFlags::EXCL, FILE) {
+        Ok(_) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno),
+    }
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(parent, name, flags, Mode::empty())
+}
+
+/// The names of `path`, the last one first.
+fn names(path: &Path) -> Vec<OsString> {
+    let names = path.components().rev().filter_map(|component| match component {
+        Component::Normal(name) => Some(name.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        _ => None,
+    });
+    names.collect()
 }
 
 fn relative(path: &Path) -> &Path {
@@ -192,11 +251,34 @@ mod tests {
     }
 
     #[test]
-    fn a_dangling_link_on_the_way_is_refused() {
+    fn what_a_link_points_to_is_made_inside() {
         let (dir, root) = scratch("dangling");
         symlink("/nowhere", dir.join("root/link")).unwrap();
-        assert!(root.directory(Path::new("/link/x")).is_err());
-        assert!(!dir.join("root/nowhere").exists());
+        symlink("../../../up/deep", dir.join("root/relative")).unwrap();
+        symlink("link/file", dir.join("root/chain")).unwrap();
+        root.directory(Path::new("/link/x")).unwrap();
+        root.directory(Path::new("/relative")).unwrap();
+        root.file(Path::new("/chain")).unwrap();
+        root.file(Path::new("/link/../sibling")).unwrap();
+        for made in ["nowhere/x", "up/deep", "nowhere/file", "sibling"] {
+            assert!(dir.join("root").join(made).exists(), "{made}");
+        }
+        let mut outside: Vec<_> =
+            fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        outside.sort();
+        assert_eq!(outside, ["host", "root"]);
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn links_without_end_are_refused() {
+        let (dir, root) = scratch("endless");
+        symlink("loop/x", dir.join("root/loop")).unwrap();
+        symlink("b", dir.join("root/a")).unwrap();
+        symlink("a", dir.join("root/b")).unwrap();
+        assert_eq!(root.directory(Path::new("/loop")).unwrap_err(), Errno::LOOP);
+        assert_eq!(root.file(Path::new("/a/c")).unwrap_err(), Errno::LOOP);
+        assert_eq!(root.make(Path::new("/a"), FileType::Directory).unwrap_err(), Errno::LOOP);
         fs::remove_dir_all(dir).unwrap();
     }
 }
