@@ -137,6 +137,16 @@ impl Bundle {
     }
 }
 
+/// An entry of `mounts`: a new tmpfs.
+pub fn tmpfs(destination: &str, options: &[&str]) -> Value {
+    json!({ "destination": destination, "type": "tmpfs", "source": "tmpfs", "options": options })
+}
+
+/// An entry of `mounts`: what the host has at `source`.
+pub fn bind(source: &Path, destination: &str, options: &[&str]) -> Value {
+    json!({ "destination": destination, "type": "bind", "source": source, "options": options })
+}
+
 /// Appends to an array that may not exist yet.
 pub fn push(array: &mut Value, item: Value) {
     if array.is_null() {

@@ -108,6 +108,18 @@ impl Test {
         excused
     }
 
+    /// False on an older runtime that does not know this option of a mount, by its own `features`;
+    /// says so.
+    #[must_use]
+    pub fn knows_option(&self, word: &str) -> bool {
+        let knows = self.runtime.is(Kind::Rtn)
+            || self.call(&["features"]).stdout.contains(&format!("\"{word}\""));
+        if !knows {
+            crate::host::skipped(&format!("{:?} has no mount option {word}", self.runtime.kind));
+        }
+        knows
+    }
+
     /// Calls the runtime and waits for it.
     pub fn call(&self, arguments: &[&str]) -> Output {
         wait::output(&mut self.command(arguments))

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path};
 
-use integration::{Bundle, Facts, Kind, Test, bundle::push, test::parse};
+use integration::{Bundle, Facts, Kind, Test, bundle::push, only_on, test::parse};
 use serde_json::{Value, json};
 
 /// System calls that came after Linux 5.10, the oldest kernel that is supported.
@@ -154,4 +154,28 @@ fn outer_again(test: &Test, name: &str) -> Bundle {
     let dir = test.dir().join(name);
     fs::rename(&bundle.dir, &dir).expect("rename");
     Bundle { dir, config: bundle.config }
+}
+
+#[test]
+fn what_only_mount_setattr_can_do_is_refused_by_name_without_it() {
+    let test = Test::new();
+    only_on!(test, [Rtn], "runc and crun say ENOSYS");
+    let mapping = json!([{ "containerID": 0, "hostID": 1000, "size": 10 }]);
+    let mut mapped = bind_etc(&["rbind"]);
+    mapped["uidMappings"] = mapping.clone();
+    mapped["gidMappings"] = mapping;
+    for (name, mount, words) in [
+        ("recursive", bind_etc(&["rbind", "rro"]), "recursive mount attributes need Linux 5.12"),
+        ("mapped", mapped, "id-mapped mounts need Linux 5.12"),
+    ] {
+        let bundle = outer(&test, |inner| inner.mount(mount), RUN);
+        let dir = test.dir().join(name);
+        fs::rename(&bundle.dir, &dir).expect("rename");
+        let bundle = Bundle { dir, config: bundle.config };
+        test.run(&without_calls(bundle, &["mount_setattr"])).fails_with(words);
+    }
+}
+
+fn bind_etc(options: &[&str]) -> Value {
+    json!({ "destination": "/m", "type": "bind", "source": "/etc", "options": options })
 }

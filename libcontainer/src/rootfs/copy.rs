@@ -9,7 +9,8 @@ use std::{
 use rustix::{
     fs::{
         AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid, XattrFlags, chmodat, chownat,
-        fgetxattr, flistxattr, fsetxattr, mkdirat, mknodat, openat, readlinkat, statat, symlinkat,
+        fgetxattr, fgetxattr_query, flistxattr, flistxattr_query, fsetxattr, mkdirat, mknodat,
+        openat, readlinkat, statat, symlinkat,
     },
     io::Errno,
 };
@@ -88,18 +89,21 @@ fn take_over(to: &OwnedFd, name: &CStr, stat: &Stat) -> Result<(), Errno> {
 /// of the user's before Linux 6.6, and a user namespace sets no trusted ones. Its SELinux label is
 /// its own.
 fn extended_attributes(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
-    let mut names = vec![0; flistxattr(from, &mut [0_u8; 0]).or_else(none_there)?];
+    let mut names = vec![0; flistxattr_query(from).or_else(none_there)?];
     if names.is_empty() {
         return Ok(());
     }
-    let length = flistxattr(from, &mut names)?;
+    let length = flistxattr(from, &mut names[..])?;
     let names = names[..length].split_inclusive(|byte| *byte == 0);
     for name in names.filter_map(|name| CStr::from_bytes_with_nul(name).ok()) {
         if name == c"security.selinux" {
             continue;
         }
-        let mut value = vec![0; fgetxattr(from, name, &mut [0_u8; 0])?];
-        let length = fgetxattr(from, name, &mut value)?;
+        let mut value = vec![0; fgetxattr_query(from, name)?];
+        let length = match value.is_empty() {
+            true => 0,
+            false => fgetxattr(from, name, &mut value[..])?,
+        };
         match fsetxattr(to, name, &value[..length], XattrFlags::empty()) {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::PERM) => {}
             Err(errno) => return Err(errno),
