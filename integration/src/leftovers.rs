@@ -63,8 +63,10 @@ fn names(directory: &Path) -> BTreeSet<String> {
         .collect()
 }
 
+/// The directories of containers; crun 1.28 keeps an empty one for all of them.
 fn state_entries(dir: &Path) -> impl Iterator<Item = PathBuf> {
-    fs::read_dir(dir.join("state")).into_iter().flatten().flatten().map(|entry| entry.path())
+    let entries = fs::read_dir(dir.join("state")).into_iter().flatten().flatten();
+    entries.filter(|entry| entry.file_name() != ".empty-directory").map(|entry| entry.path())
 }
 
 /// Directories with `id` in their name, in any hierarchy.

@@ -88,6 +88,7 @@ fn be_born(plan: &Plan, process: &Process, fds: &Fds) -> Result<Infallible, Fail
     at(Step::Cgroup, cgroup::enter(&tasks))?;
     at(Step::Cgroup, namespaces::unshare_cgroup(namespaces))?;
     drop(tasks);
+    at(Step::Sync, ask_for_devices(plan, fds))?;
 
     at(Step::Keyring, new_keyring(plan))?;
     at(Step::Session, rustix::process::setsid())?;
@@ -219,6 +220,15 @@ fn mount_all(plan: &Plan, root: &Root, fds: &Fds) -> Result<(), Failure> {
 
 fn dev_links(plan: &Plan, root: &Root) -> Result<(), Errno> {
     if plan.furnish_dev { rootfs::links(root) } else { Ok(()) }
+}
+
+/// The devices move on the parent's side, which has rights over both network namespaces.
+fn ask_for_devices(plan: &Plan, fds: &Fds) -> Result<(), Errno> {
+    if plan.net_devices.is_empty() {
+        return Ok(());
+    }
+    fds.sync.report(ToParent::MoveDevices, None)?;
+    fds.sync.expect(ToChild::DevicesMoved).map(drop)
 }
 
 /// prestart and createRuntime run on the parent's side; without any, the two need not meet.

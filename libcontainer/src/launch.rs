@@ -17,6 +17,7 @@ use crate::{
     explain, hooks, idmap,
     init::{self, Fds},
     namespaces::{NamespaceFd, enter_all},
+    network::Transfer,
     plan::{Plan, Process, namespaces::kind_word},
     process::{Procfs, rlimits},
     seccomp, sources,
@@ -33,18 +34,20 @@ pub(crate) struct Ends {
 }
 
 /// Makes the container process. When this returns it waits for the fifo, or runs its program if
-/// there is none. `ready` is called with its pid when nothing else can go wrong before that.
+/// there is none. `ready` is called with its pid when nothing else can go wrong before that. The
+/// network devices go back unless they are kept.
 ///
 /// # Errors
-/// Any failure on either side. Then nothing is left: no process, no cgroup.
+/// Any failure on either side. Then nothing is left: no process, no cgroup; and nothing has moved.
 pub(crate) fn launch(
     plan: &Plan,
     process: &Process,
     ends: Ends,
     ready: impl FnOnce(i32) -> Result<()>,
-) -> Result<(Child, Channel)> {
+) -> Result<(Child, Channel, Option<Transfer>)> {
     let (parent, child_end) = sync::pair().doing(|| "cannot make a socket pair")?;
     let fds = open_fds(plan, child_end, ends)?;
+    let mut devices = Transfer::prepare(&plan.net_devices)?;
     let driver = cgroup::driver(&plan.cgroup.place);
     let into = driver.prepare()?;
     let child = match clone(plan, process, fds, into.as_ref().map(AsFd::as_fd)) {
@@ -60,13 +63,14 @@ pub(crate) fn launch(
     let born = prepare(plan, process, &parent, &child).and_then(|()| {
         let entry = driver.create(&plan.cgroup.limits, Some(child.pid))?;
         enter_cgroup(&parent, &entry);
+        move_devices(plan, &parent, &child, devices.as_mut())?;
         accompany(plan, &parent, &child, (child.pid, "creating"))?;
         raise_rlimits(process, child.pid)?;
         ready(child.pid)?;
         parent.tell(ToChild::Go, &[]).doing(|| "cannot let the container process go")
     });
     match born {
-        Ok(()) => Ok((child, parent)),
+        Ok(()) => Ok((child, parent, devices)),
         Err(error) => {
             end(&child);
             let _ = driver.remove();
@@ -80,6 +84,7 @@ fn open_fds(plan: &Plan, sync: Channel, ends: Ends) -> Result<Fds> {
     let joined =
         plan.namespaces.joined.iter().map(NamespaceFd::open).collect::<Result<Vec<_>>>()?;
     joined.iter().try_for_each(|namespace| refuse_sysctls_of_host(plan, namespace))?;
+    joined.iter().try_for_each(|namespace| refuse_devices_of_host(plan, namespace))?;
     let procfs = match plan.namespaces.joined(LinuxNamespaceType::Mount) {
         Some(_) => Procfs::by_handle().doing(|| "cannot open /proc")?,
         None => Procfs::by_path(),
@@ -117,6 +122,17 @@ fn refuse_sysctls_of_host(plan: &Plan, namespace: &NamespaceFd) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// A device cannot move from a network namespace to the same one.
+fn refuse_devices_of_host(plan: &Plan, namespace: &NamespaceFd) -> Result<()> {
+    let network = namespace.kind() == LinuxNamespaceType::Network;
+    if plan.net_devices.is_empty() || !network || !namespace.is_own()? {
+        return Ok(());
+    }
+    let what = "unable to move network devices without a private NET namespace";
+    Err(Error::config("linux.netDevices", what)
+        .hint("the path in linux.namespaces is that of the runtime's own network namespace"))
 }
 
 fn clone(
@@ -187,6 +203,22 @@ pub(crate) fn raise_rlimits(process: &Process, pid: i32) -> Result<()> {
     Ok(())
 }
 
+/// Moves linux.netDevices once the child is in its network namespace.
+fn move_devices(
+    plan: &Plan,
+    parent: &Channel,
+    child: &Child,
+    devices: Option<&mut Transfer>,
+) -> Result<()> {
+    let Some(devices) = devices else { return Ok(()) };
+    match parent.next().doing(|| "cannot hear from the container process")? {
+        Some((ToParent::MoveDevices, _)) => {}
+        other => return Err(out_of_turn(plan, child, other)),
+    }
+    devices.carry_out(child.pidfd.as_fd())?;
+    parent.tell(ToChild::DevicesMoved, &[]).doing(|| "cannot talk to the container process")
+}
+
 /// Answers the child until it is ready. `init` is the container's own process, which for an exec is
 /// another one, and `status` what the container is doing.
 pub(crate) fn accompany(
@@ -208,12 +240,17 @@ pub(crate) fn accompany(
                 hand_over_listener(plan, child, (init, status), number)?
             }
             Some((ToParent::Ready, _)) => return Ok(()),
-            Some((ToParent::Failed(failure), _)) => return Err(explain::failure(plan, &failure)),
-            Some((message, _)) => {
-                return Err(Error::new(Kind::Bug, format!("unexpected message {message:?}")));
-            }
-            None => return Err(explain::death(child, &Cgroup::open(&plan.cgroup.place))),
+            other => return Err(out_of_turn(plan, child, other)),
         }
+    }
+}
+
+/// What the child says when it cannot go on, if it still says anything.
+fn out_of_turn(plan: &Plan, child: &Child, message: Option<(ToParent, Option<OwnedFd>)>) -> Error {
+    match message {
+        Some((ToParent::Failed(failure), _)) => explain::failure(plan, &failure),
+        Some((message, _)) => Error::new(Kind::Bug, format!("unexpected message {message:?}")),
+        None => explain::death(child, &Cgroup::open(&plan.cgroup.place)),
     }
 }
 

@@ -17,6 +17,7 @@ mod init;
 mod join;
 mod launch;
 mod namespaces;
+mod network;
 pub mod plan;
 mod process;
 mod rootfs;

@@ -5,7 +5,9 @@
 //!      │ writes id maps, oom_score_adj                    │
 //!      ├── Mapped ───────────────────────────────────────▶│ (new user namespace only)
 //!      │ makes the cgroup, writes limits                  │ joins and makes namespaces
-//!      ├── Cgroup + descriptors of the `tasks` files ────▶│ enters, builds the root filesystem
+//!      ├── Cgroup + descriptors of the `tasks` files ────▶│ enters
+//!      │◀──────────────────────────────── MoveDevices ────┤ (linux.netDevices only)
+//!      ├── DevicesMoved ─────────────────────────────────▶│ builds the root filesystem
 //!      │◀─────────────────────────────────── RunHooks ────┤ (prestart or createRuntime only)
 //!      ├── HooksDone ────────────────────────────────────▶│ pivots, becomes the user
 //!      │◀──────────────────── Listener: its number ───────┤ (seccomp notify only)
@@ -40,6 +42,7 @@ use crate::step::Failure;
 pub(crate) enum ToChild {
     Mapped = 1,
     Cgroup,
+    DevicesMoved,
     HooksDone,
     Go,
 }
@@ -47,6 +50,8 @@ pub(crate) enum ToChild {
 /// Child to parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ToParent {
+    /// The child is in its network namespace.
+    MoveDevices,
     RunHooks,
     /// The seccomp listener, by its number in the child: the filter that is in force by then may
     /// forbid sendmsg(2), or ask the very agent that waits for the listener about it.
@@ -183,6 +188,7 @@ fn encode(message: &ToParent) -> Frame {
             frame[1..5].copy_from_slice(&pid.to_ne_bytes());
             5
         }
+        ToParent::MoveDevices => 6,
     };
     frame
 }
@@ -195,6 +201,7 @@ fn decode(frame: &Frame) -> Option<ToParent> {
         3 => Some(ToParent::Ready),
         4 => Failure::from_bytes(body.try_into().ok()?).map(ToParent::Failed),
         5 => body.first_chunk().map(|pid| ToParent::Cloned(i32::from_ne_bytes(*pid))),
+        6 => Some(ToParent::MoveDevices),
         _ => None,
     }
 }

@@ -18,6 +18,7 @@ pub(crate) fn plan(plan: &Value) -> String {
         ("rootfs", rootfs(&plan["rootfs"])),
         ("mounts", table(&rows(&plan["mounts"], mount))),
         ("devices", table(&rows(&plan["devices"], device))),
+        ("net devices", rows(&plan["net_devices"], net_device)),
         ("names", names(plan)),
         (
             "sysctls",
@@ -61,6 +62,14 @@ impl Words for Value {
 
     fn list(&self) -> &[Value] {
         self.as_array().map_or(&[], Vec::as_slice)
+    }
+}
+
+/// One that keeps its name is named once.
+fn net_device(one: &Value) -> String {
+    match (one["device"].text(), one["name"].text()) {
+        (device, name) if device == name => device,
+        (device, name) => format!("{device} as {name}"),
     }
 }
 

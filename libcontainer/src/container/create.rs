@@ -24,6 +24,7 @@ use crate::{
     error::{Context, Error, Kind, Result},
     host::Host,
     launch::{self, Ends},
+    network::Transfer,
     plan::{self, Plan, check_id},
     spawn::Child,
 };
@@ -160,7 +161,7 @@ fn make(
     };
     let launched = launch::launch(&plan, plan.process()?, ends, record);
     let container = Container { entry: entry.clone(), state };
-    let finished = launched.and_then(|(child, channel)| {
+    let finished = launched.and_then(|(child, channel, devices)| {
         let finish = || {
             if options.start {
                 launch::until_exec(&plan, &channel)?;
@@ -179,6 +180,7 @@ fn make(
             launch::end(&child);
             let _ = container.cgroup().remove();
         })?;
+        devices.into_iter().for_each(Transfer::keep);
         Ok(child)
     });
     // runtime-spec, runtime.md "Lifecycle": where a hook failed, the rest of the life is still lived.

@@ -29,6 +29,7 @@ mod mount_label;
 mod mount_options;
 pub mod mounts;
 pub mod namespaces;
+mod net_devices;
 pub mod process;
 pub mod propagation;
 pub mod scheduling;
@@ -40,6 +41,7 @@ pub(crate) use mount_options::attributes as mount_attributes;
 pub use mount_options::known as known_mount_options;
 pub use mounts::Mount;
 pub use namespaces::Namespaces;
+pub use net_devices::NetDevice;
 pub use process::Process;
 
 /// The version of the runtime specification that is implemented.
@@ -71,6 +73,8 @@ pub struct Plan {
     pub bundle: PathBuf,
     pub oci_version: String,
     pub namespaces: Namespaces,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub net_devices: Vec<NetDevice>,
     pub rootfs: Rootfs,
     pub mounts: Vec<Mount>,
     pub devices: Vec<Device>,
@@ -262,6 +266,7 @@ impl Plan {
             seccomp: system::seccomp(spec, &linux, host, &mut faults, &mut warnings),
             hooks: hooks::plan(spec.hooks().as_ref(), &mut faults),
             cgroup_optional: options.rootless && linux.cgroups_path().is_none(),
+            net_devices: net_devices::plan(&linux, &namespaces, host, &mut faults),
             sources_by_parent: host.euid == 0 && namespaces.private(LinuxNamespaceType::User),
             namespaces,
             rootfs,

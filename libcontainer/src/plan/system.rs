@@ -239,9 +239,6 @@ pub(super) fn check_unimplemented(linux: &Linux, faults: &mut Vec<Error>) {
                 .at(at),
         );
     };
-    if linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty()) {
-        refuse("linux.netDevices".into(), "moving network devices into the container");
-    }
     if linux.intel_rdt().is_some() {
         refuse("linux.intelRdt".into(), "Intel RDT");
     }

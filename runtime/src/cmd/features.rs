@@ -130,7 +130,7 @@ impl Linux {
             selinux: ON,
             intel_rdt: OFF,
             mount_extensions: MountExtensions { idmap: ON },
-            net_devices: OFF,
+            net_devices: ON,
         }
     }
 }
