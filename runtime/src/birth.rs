@@ -8,7 +8,7 @@ use std::{
 use clap::Args;
 use libcontainer::{Error, Kind, Result, bundle, container::CreateOptions};
 
-use crate::{console::Console, globals::Globals};
+use crate::{console::Console, globals::Globals, log};
 
 /// How the process is born.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,7 @@ impl BirthFlags {
         check_preserved(listen_fds, self.preserve_fds)?;
         globals.prepare_root()?;
         let bundle = bundle::load(&self.bundle.unwrap_or_else(|| ".".into()))?;
+        log::debug_each(|| bundle::strays(&bundle.raw).into_iter().map(|stray| stray.to_string()));
         let terminal = bundle.spec.process().as_ref().and_then(|process| process.terminal());
         let mut console = Console::new(
             terminal == Some(true),

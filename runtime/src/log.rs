@@ -79,8 +79,13 @@ pub(crate) fn warning(message: &str) {
 
 /// What happens, step by step, if `--debug` was given.
 pub(crate) fn debug(message: impl FnOnce() -> String) {
+    debug_each(|| [message()]);
+}
+
+/// As [`debug`], in as many lines as there are messages.
+pub(crate) fn debug_each<T: IntoIterator<Item = String>>(messages: impl FnOnce() -> T) {
     if LOG.get().is_some_and(|log| log.debug) {
-        say(Level::Debug, &message(), None);
+        messages().into_iter().for_each(|message| say(Level::Debug, &message, None));
     }
 }
 
