@@ -7,10 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Process, Spec};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use crate::error::{Context, Error, Kind, Result};
+use crate::{
+    dialect,
+    error::{Context, Error, Kind, Result},
+};
 
 mod fields;
 mod names;
@@ -26,6 +30,8 @@ pub struct Bundle {
     pub spec: Spec,
     /// The bytes of config.json; the container keeps a copy, since the bundle may change under it.
     pub raw: Vec<u8>,
+    /// What of config.json was left out, for the user to know.
+    pub warnings: Vec<String>,
 }
 
 /// Reads the bundle in `dir`.
@@ -40,8 +46,8 @@ pub fn load(dir: &Path) -> Result<Bundle> {
         Error::os(format!("cannot read {path:?}"), cause)
             .hint("a bundle is a directory with a config.json; `rtn spec` writes one")
     })?;
-    let spec = parse(&raw)?;
-    Ok(Bundle { dir, spec, raw })
+    let (spec, warnings) = read(&raw, "")?;
+    Ok(Bundle { dir, spec, raw, warnings })
 }
 
 /// A fifo would make the caller wait for ever.
@@ -72,22 +78,63 @@ const SIZE_MAX: u64 = 64 << 20;
 /// # Errors
 /// As [`load`].
 pub fn parse(raw: &[u8]) -> Result<Spec> {
-    parse_as(raw, "cannot parse config.json", "")
+    read(raw, "").map(|(spec, _)| spec)
 }
 
-/// Parses `raw`, which stands at the path `below` of a config.json.
+/// Parses a process by itself, as `exec --process` has it, and what was left out of it.
 ///
 /// # Errors
-/// [`Kind::InvalidConfig`] that begins with `doing`, with the JSON path of the value at fault.
-pub fn parse_as<T: DeserializeOwned>(
+/// As [`load`]; the JSON path is that in a config.json.
+pub fn parse_process(raw: &[u8]) -> Result<(Process, Vec<String>)> {
+    read(raw, "process")
+}
+
+/// Reads what stands at the path `below` of a config.json; where the types refuse what the
+/// specification allows, in their dialect.
+fn read<T: DeserializeOwned>(raw: &[u8], below: &str) -> Result<(T, Vec<String>)> {
+    let cause = match serde_json::from_slice(raw) {
+        Ok(value) => return Ok((value, Vec::new())),
+        Err(cause) => cause,
+    };
+    let Some((text, warnings)) = in_dialect(raw, below) else {
+        let told = choice::<T>(raw, &cause).unwrap_or_else(|| cause.to_string());
+        return Err(fault::<T>(raw, below, &cause, told));
+    };
+    match serde_json::from_slice(&text) {
+        Ok(value) => Ok((value, warnings)),
+        Err(cause) => {
+            // Lines and columns are not those of the file.
+            let told = choice::<T>(&text, &cause).unwrap_or_else(|| cause.to_string());
+            let told = told.rsplit_once(" at line ").map_or(told.as_str(), |(told, _)| told);
+            Err(fault::<T>(&text, below, &cause, told.to_owned()))
+        }
+    }
+}
+
+fn in_dialect(raw: &[u8], below: &str) -> Option<(Vec<u8>, Vec<String>)> {
+    let mut document: Value = serde_json::from_slice(raw).ok()?;
+    let process = if below.is_empty() { document.get_mut("process")? } else { &mut document };
+    let warnings = dialect::rewrite(process)?;
+    Some((document.to_string().into_bytes(), warnings))
+}
+
+fn fault<T: DeserializeOwned>(
     raw: &[u8],
-    doing: &'static str,
-    below: &'static str,
-) -> Result<T> {
-    serde_json::from_slice(raw).map_err(|cause| {
-        let path = path_of::<T>(raw, &cause);
-        explain(raw, doing, below, path, cause)
-    })
+    below: &str,
+    cause: &serde_json::Error,
+    told: String,
+) -> Error {
+    let path = path_of::<T>(raw, cause);
+    let dot = if below.is_empty() || path.is_empty() || path.starts_with('[') { "" } else { "." };
+    let error = Error::new(Kind::InvalidConfig, "cannot parse config.json").because(told);
+    let error = match format!("{below}{dot}{path}") {
+        path if path.is_empty() => error,
+        path => error.at(path),
+    };
+    match hint(raw) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
 }
 
 /// serde_json tells the line and column where it was; what is there, the text tells.
@@ -96,10 +143,10 @@ fn path_of<T: DeserializeOwned>(raw: &[u8], cause: &serde_json::Error) -> String
     if !cause.is_data() {
         return text::place_at(raw, offset.saturating_sub(1));
     }
-    // What a type's own check finds is noticed only at the end of the object around it; a document
-    // that ends after the value at fault is already wrong.
+    // What a type's own check finds is noticed only at the end of what is around it; a document that
+    // ends after the value at fault is already wrong.
     let wrong = |end: usize| serde_json::from_slice::<T>(&raw[..end]).is_err_and(|e| e.is_data());
-    let at_end = raw.get(..offset).is_some_and(|read| read.ends_with(b"}"));
+    let at_end = raw.get(..offset).is_some_and(|read| matches!(read.last(), Some(b'}' | b']')));
     let missing = cause.to_string().starts_with("missing field");
     let inside = if at_end && !missing { text::values_of(raw, offset) } else { Vec::new() };
     match inside.into_iter().find(|(end, _)| wrong(*end)) {
@@ -108,24 +155,17 @@ fn path_of<T: DeserializeOwned>(raw: &[u8], cause: &serde_json::Error) -> String
     }
 }
 
-fn explain(
-    raw: &[u8],
-    doing: &'static str,
-    below: &'static str,
-    mut path: String,
-    cause: serde_json::Error,
-) -> Error {
-    if !below.is_empty() {
-        let dot = if path.is_empty() || path.starts_with('[') { "" } else { "." };
-        path = format!("{below}{dot}{path}");
-    }
-    let error = Error::new(Kind::InvalidConfig, doing);
-    let error = if path.is_empty() { error } else { error.at(path) };
-    let error = match hint(raw) {
-        Some(hint) => error.hint(hint),
-        None => error,
-    };
-    error.because(cause)
+/// What may stand where one of a few words belongs and something else is: serde_json calls a number
+/// in such a place no value at all. Of a word it says more.
+fn choice<T: DeserializeOwned>(raw: &[u8], cause: &serde_json::Error) -> Option<String> {
+    let message = cause.to_string();
+    let at = message.strip_prefix("expected value")?;
+    let before = text::offset(raw, cause.line(), cause.column()).checked_sub(1)?;
+    let with_word = [&raw[..before], b"\"\""].concat();
+    let told = serde_json::from_slice::<T>(&with_word).err().filter(serde_json::Error::is_data)?;
+    let told = told.to_string();
+    let (words, _) = told.split_once(" at line ")?;
+    Some(format!("{}{at}", words.get(words.find("expected ")?..)?))
 }
 
 /// What else may be seen from a text that does not parse.
@@ -176,6 +216,7 @@ mod tests {
             (r#"{"process":{"user":{"uid":1.0},"cwd":"/"}}"#, "process.user.uid"),
             (r#"{"process":{"user":{"uid":1e400},"cwd":"/"}}"#, "process.user.uid"),
             (r#"{"process":{"user":{}, "args":[] } , "x":1}"#, "process"),
+            (r#"{"mounts":[{"destination":"/"},{"type":"x"} ]}"#, "mounts[1]"),
             (r#"{"annotations":{"a.b":1}}"#, r#"annotations["a.b"]"#),
             (
                 r#"{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_NO"}}}"#,
@@ -185,13 +226,34 @@ mod tests {
                 r#"{"process":{"execCPUAffinity":{"initial":"1", "final":"x"},"user":{},"cwd":"/"}}"#,
                 "process.execCPUAffinity.final",
             ),
+            (
+                r#"{"process":{"scheduler":{"policy":"SCHED_FIFO","flags":["SCHED_FLAG_DL_OVERRUN","x"]}}}"#,
+                "process.scheduler.flags[1]",
+            ),
             (r#"{"hostname":"a","hostname":"b"}"#, "hostname"),
+            (r#"{"process":{"user":{},"cwd":"/","args":[[1]]}}"#, "process.args[0]"),
+            (r#"{"linux":{"namespaces":[{"type": 7}]}}"#, "linux.namespaces[0].type"),
+            (
+                r#"{"linux":{"seccomp":{"architectures":["SCMP_ARCH_X86" , 7]}}}"#,
+                "linux.seccomp.architectures[1]",
+            ),
+            ("{\"mounts\":[\n}", "mounts"),
+            ("{\"mounts\":[{\"destination\":\"/a\\x\"}]}", "mounts[0].destination"),
+            (r#"{"mounts":[{"destination":"/a"}, x]}"#, "mounts[1]"),
             (r#"{"root":{"path":"a" "readonly":true}}"#, "root.path"),
             (r#"{"root":{"path":"a","#, "root.path"),
             (r#"{"root":{"path":"\ud800"}}"#, "root.path"),
         ] {
             assert_eq!(told(json).0, path, "{json}: {:?}", told(json));
         }
+    }
+
+    #[test]
+    fn the_words_that_may_stand_in_a_place_are_told() {
+        let (_, text) = told(r#"{"linux":{"namespaces":[{"type": 7}]}}"#);
+        assert!(text.contains("expected one of `mount`, `cgroup`"), "{text}");
+        let (_, text) = told(r#"{"linux":{"namespaces":[{"type": "x"}]}}"#);
+        assert!(text.contains("unknown variant `x`, expected one of `mount`, `cgroup`"), "{text}");
     }
 
     #[test]
@@ -205,6 +267,30 @@ mod tests {
             "process":{"user":{"additionalGids":null,"umask":null},"args":null,"env":null,
             "capabilities":null,"rlimits":null,"cwd":"/","consoleSize":null,"noNewPrivileges":null}}"#;
         parse(json.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn what_the_types_refuse_and_the_specification_allows_is_read() {
+        let process = r#"{"cwd":"/","capabilities":{"bounding":["CAP_X"]},
+            "scheduler":{"policy":"SCHED_FIFO","flags":["SCHED_FLAG_RESET_ON_FORK"]}}"#;
+        assert!(
+            parse(format!(r#"{{"process":{process}}}"#).as_bytes()).unwrap().process().is_some()
+        );
+        let (process, warnings) = parse_process(process.as_bytes()).unwrap();
+        assert_eq!((process.user().uid(), warnings.len()), (0, 1));
+    }
+
+    #[test]
+    fn a_fault_beside_it_is_still_named() {
+        let json = br#"{"process":{"cwd":"/","capabilities":{"bounding":["CAP_X"]},"args":[7]}}"#;
+        let error = parse(json).unwrap_err();
+        assert_eq!(error.spec_path(), Some("process.args[0]"));
+        assert!(
+            error.to_string().ends_with("invalid type: integer `7`, expected a string"),
+            "{error}"
+        );
+        let error = parse_process(br#"{"cwd":"/","rlimits":[{"type":"X"}]}"#).unwrap_err();
+        assert_eq!(error.spec_path(), Some("process.rlimits[0].type"));
     }
 
     #[test]

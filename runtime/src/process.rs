@@ -4,12 +4,12 @@ use std::{collections::HashSet, fs, path::PathBuf};
 
 use clap::Args;
 use libcontainer::{
-    Error, Kind, Result,
+    Error, Kind, Result, bundle,
     error::Context,
     spec::{Capability, LinuxCapabilities, Process, Spec, User},
 };
 
-use crate::cli::value;
+use crate::{cli::value, log};
 
 #[derive(Args, Debug, Default)]
 pub(crate) struct ProcessFlags {
@@ -57,10 +57,12 @@ impl ProcessFlags {
     ) -> Result<Process> {
         if let Some(path) = &self.process {
             let text = fs::read(path).doing(|| format!("cannot read {path:?}"))?;
-            return serde_json::from_slice(&text).map_err(|cause| {
-                let what = format!("cannot parse the process in {path:?}");
-                Error::new(Kind::InvalidConfig, what).because(cause)
-            });
+            let (process, warnings) = bundle::parse_process(&text).map_err(|error| {
+                let what = format!("cannot use the process in {path:?}");
+                Error::new(Kind::InvalidConfig, what).because(error)
+            })?;
+            warnings.iter().for_each(|warning| log::warning(warning));
+            return Ok(process);
         }
         if command.is_empty() {
             return Err(bad("process args cannot be empty".into())

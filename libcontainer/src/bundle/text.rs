@@ -24,6 +24,9 @@ pub(super) enum Kind {
     Close,
 }
 
+/// A path that is deeper is cut off: the specification has nothing below the tenth level.
+const DEPTH_MAX: usize = 32;
+
 /// Something that is open around the current token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Frame {
@@ -57,14 +60,18 @@ impl<'a> Walk<'a> {
 
     /// Where the last token is: `mounts[3].options`.
     pub(super) fn path(&self) -> String {
-        self.frames.iter().fold(String::new(), |mut path, frame| {
+        let mut path = String::new();
+        for frame in self.frames.iter().take(DEPTH_MAX) {
             match frame {
                 Frame::Object(Some(key)) => push_name(&mut path, &self.name(key)),
                 Frame::Array(begun @ 1..) => drop(write!(path, "[{}]", begun - 1)),
                 _ => {}
             }
-            path
-        })
+        }
+        if self.frames.len() > DEPTH_MAX {
+            path.push('…');
+        }
+        path
     }
 
     fn open(&mut self, kind: Kind, frame: Frame) -> Token {
@@ -182,22 +189,27 @@ fn push_name(path: &mut String, name: &str) {
 /// Where a parser was that had read `offset` bytes of `text` and found that the value just read,
 /// or about to be read, is not what belongs there.
 pub(super) fn value_at(text: &[u8], offset: usize) -> String {
+    let mut last = None;
     let mut walk = Walk::new(text);
-    let mut last = String::new();
     while let Some(token) = walk.next() {
         let opens = matches!(token.kind, Kind::OpenObject | Kind::OpenArray);
-        if token.span.end > offset && !(opens && token.span.start == offset) {
-            return last;
-        }
-        if token.span.end >= offset {
+        // Values are read whole before they are judged, but for those that open.
+        let judged = if opens { token.span.start } else { token.span.end };
+        if judged == offset {
             return walk.path();
+        } else if judged > offset {
+            break;
         }
-        last.clear();
-        if !opens && offset - token.span.end < GAP {
-            last = walk.path();
-        }
+        last = Some(token.span.start);
     }
-    last
+    path_to(text, last)
+}
+
+/// The path of the token that begins at `start`.
+fn path_to(text: &[u8], start: Option<usize>) -> String {
+    let mut walk = Walk::new(text);
+    while walk.next().is_some_and(|token| Some(token.span.start) != start) {}
+    walk.path()
 }
 
 /// The values in the object or array that ends before `offset`: the byte after each, and its path.
@@ -225,15 +237,13 @@ pub(super) fn values_of(text: &[u8], offset: usize) -> Vec<(usize, String)> {
     values
 }
 
-/// Blanks that may lie between a value and where its parser noticed; more are not worth a look at
-/// each token's path.
-const GAP: usize = 64;
-
 /// Where the byte at `offset` is, for a mistake in the writing.
 pub(super) fn place_at(text: &[u8], offset: usize) -> String {
-    let mut walk = Walk::new(text.get(..offset).unwrap_or(text));
-    while walk.next().is_some() {}
-    walk.path()
+    let mut last = None;
+    for token in Walk::new(text).take_while(|token| token.span.start <= offset) {
+        last = Some(token.span.start);
+    }
+    path_to(text, last)
 }
 
 /// The offset of a line and a column as serde_json counts them: both from 1, columns in bytes.
@@ -284,6 +294,17 @@ mod tests {
         }
         let deep = "[".repeat(1 << 20);
         assert_eq!(Walk::new(deep.as_bytes()).count(), 1 << 20);
+    }
+
+    #[test]
+    fn a_place_with_blanks_around_it() {
+        let text = br#"{"a": [ 1 , {} ] , "b" : x }"#;
+        let place = |what: &str| {
+            place_at(text, text.iter().position(|b| what.contains(*b as char)).unwrap())
+        };
+        assert_eq!((place("1"), place("x"), place("[")), ("a[0]".into(), "b".into(), "a".into()));
+        assert_eq!((value_at(text, 9), value_at(text, 10)), ("a[0]".into(), "a[0]".into()));
+        assert_eq!(value_at(text, 12), "a[1]");
     }
 
     #[test]

@@ -223,7 +223,7 @@ pub(super) fn network(network: &spec::LinuxNetwork, sink: &mut Sink<'_>) {
     }
     for (index, priority) in network.priorities().iter().flatten().enumerate() {
         let at = format!("network.priorities[{index}]");
-        if sink.word(priority.name(), &at) {
+        if sink.word(priority.name(), &format!("{at}.name")) {
             let line = format!("{} {}", priority.name(), priority.priority());
             sink.put("net_prio", "net_prio.ifpriomap", line, &at);
         }
@@ -411,10 +411,10 @@ mod tests {
                 "\"x\" is not a list like \"0-3,6\" @cpu.mems",
                 "-5 is neither -1 (unlimited) nor a number of bytes @memory.limit",
                 "invalid memory swappiness value: 101 (valid range is 0-100) @memory.swappiness",
-                "-1:0 is not a device number @blockIO.throttleReadBpsDevice[0]",
+                "-1:0 is not a device number @blockIO.throttleReadBpsDevice[0].major",
                 "\"../../x\" is not a page size like \"2MB\" or \"1GB\" @hugepageLimits[0].pageSize",
                 "a huge page limit cannot be negative @hugepageLimits[1].limit",
-                "\"a b\" is not a name @network.priorities[0]",
+                "\"a b\" is not a name @network.priorities[0].name",
             ]
         );
         let (_, faults) = convert(r#"{"cpu":{"shares":262145},"memory":{"limit":20,"swap":10}}"#);

@@ -113,11 +113,14 @@ impl<'a> Sink<'a> {
 
     /// `major:minor` of a device; a fault if it cannot be one.
     pub(super) fn device(&mut self, major: i64, minor: i64, at: &str) -> Option<String> {
-        if u32::try_from(major).is_err() || u32::try_from(minor).is_err() {
-            self.fault(at, format!("{major}:{minor} is not a device number"));
-            return None;
-        }
-        Some(format!("{major}:{minor}"))
+        let wrong = |number: &i64| u32::try_from(*number).is_err();
+        let name = match (Some(major).filter(wrong), Some(minor).filter(wrong)) {
+            (None, None) => return Some(format!("{major}:{minor}")),
+            (Some(_), _) => "major",
+            (None, Some(_)) => "minor",
+        };
+        self.fault(&format!("{at}.{name}"), format!("{major}:{minor} is not a device number"));
+        None
     }
 
     /// A list of CPUs or memory nodes; absent and empty are unset.
@@ -150,7 +153,8 @@ impl<'a> Sink<'a> {
 
     /// A name that goes into a line of a file: it must not end the word or the line.
     pub(super) fn word(&mut self, name: &str, at: &str) -> bool {
-        let good = !name.is_empty() && !name.contains(char::is_whitespace);
+        let bad = |letter: char| letter.is_whitespace() || letter.is_control();
+        let good = !name.is_empty() && !name.contains(bad);
         if !good {
             self.fault(at, format!("{name:?} is not a name"));
         }

@@ -107,7 +107,9 @@ fn plan(options: &CreateOptions, host: &Host, root: &Path) -> Result<Plan> {
         listen_fds: options.listen_fds,
         notify_dir,
     };
-    Plan::new(&bundle.spec, &options, host).map_err(first_of)
+    let mut plan = Plan::new(&bundle.spec, &options, host).map_err(first_of)?;
+    plan.warnings.extend(bundle.warnings.iter().cloned());
+    Ok(plan)
 }
 
 /// One line for the caller; the validator tells the rest.

@@ -88,6 +88,20 @@ pub(crate) fn plan(
     defaults.collect::<Vec<_>>().into_iter().chain(asked).collect()
 }
 
+/// A dev_t of mknod(2) has 12 and 20 bits for them (linux/kdev_t.h); more would name another device.
+const MAJOR_MAX: u32 = (1 << 12) - 1;
+const MINOR_MAX: u32 = (1 << 20) - 1;
+
+/// Some callers pass the type bits of st_mode along.
+fn mode(at: &str, device: &LinuxDevice, faults: &mut Vec<Error>) -> u32 {
+    let mode = device.file_mode().unwrap_or(0o666);
+    if mode > 0o177_777 {
+        let what = format!("invalid fileMode {mode}: it has bits beyond those of a file's mode");
+        faults.push(Error::config(format!("{at}.fileMode"), what));
+    }
+    mode & 0o7777
+}
+
 fn plan_one(
     at: &str,
     device: &LinuxDevice,
@@ -112,20 +126,21 @@ fn plan_one(
             format!("invalid device path {:?}: it leaves the root filesystem", device.path());
         faults.push(Error::config(format!("{at}.path"), what));
     }
-    let mut number = |name: &str, value: i64| {
-        u32::try_from(value).unwrap_or_else(|_| {
-            let what = format!("invalid device number {value}");
+    let mut number = |name: &str, value: i64, max: u32| {
+        u32::try_from(value).ok().filter(|number| *number <= max).unwrap_or_else(|| {
+            let what = format!("invalid device number {value}: it must be from 0 to {max}");
             faults.push(Error::config(format!("{at}.{name}"), what));
             0
         })
     };
+    let (major, minor) =
+        (number("major", device.major(), MAJOR_MAX), number("minor", device.minor(), MINOR_MAX));
     Some(Device {
         path: clean(device.path()),
         kind,
-        major: number("major", device.major()),
-        minor: number("minor", device.minor()),
-        // Some callers pass the type bits of st_mode along.
-        mode: device.file_mode().unwrap_or(0o666) & 0o7777,
+        major,
+        minor,
+        mode: mode(at, device, faults),
         uid: device.uid().unwrap_or(0),
         gid: device.gid().unwrap_or(0),
         // A fifo is nobody's privilege.
@@ -161,9 +176,17 @@ mod tests {
     #[test]
     fn faults_are_told_by_path() {
         let (_, faults) = read(
-            r#"{"devices":[{"path":"x","type":"c","major":-1,"minor":3},{"path":"/x","type":"a"}]}"#,
+            r#"{"devices":[{"path":"x","type":"c","major":-1,"minor":3},{"path":"/x","type":"a"},
+                           {"path":"/y","type":"b","major":4096,"minor":1048576,"fileMode":65536}]}"#,
         );
-        for path in ["devices[0].path", "devices[0].major", "devices[1].type"] {
+        for path in [
+            "devices[0].path",
+            "devices[0].major",
+            "devices[1].type",
+            "devices[2].major",
+            "devices[2].minor",
+            "devices[2].fileMode",
+        ] {
             assert!(faults.iter().any(|fault| fault.contains(path)), "{path}: {faults:?}");
         }
     }

@@ -78,6 +78,7 @@ pub(super) fn rootfs(
     if path.as_os_str().is_empty() {
         faults.push(Error::config("root.path", "invalid root: root.path is missing"));
     }
+    check_nul("root.path", path.as_os_str().as_encoded_bytes(), faults);
     let entrance = match namespaces.private(LinuxNamespaceType::Mount) {
         false => Entrance::Chroot,
         true if options.no_pivot => Entrance::MoveMount,
@@ -95,6 +96,13 @@ pub(super) fn rootfs(
         readonly: root.and_then(|root| root.readonly()).unwrap_or(false),
         propagation: rootfs_propagation(linux.rootfs_propagation().as_deref(), faults),
         entrance,
+    }
+}
+
+/// The kernel would take what is before the NUL for the whole.
+fn check_nul(at: &str, text: &[u8], faults: &mut Vec<Error>) {
+    if text.contains(&0) {
+        faults.push(Error::config(at, "invalid string: it contains a NUL byte"));
     }
 }
 
@@ -139,6 +147,7 @@ pub(super) fn sysctls(
     let sysctls = sysctls.into_iter().map(|(name, value)| {
         let file = sysctl_file(name);
         let at = format!("linux.sysctl[{name:?}]");
+        check_nul(&at, value.as_bytes(), faults);
         let checked = check_sysctl(name, &file, has_hostname, namespaces);
         let needs = checked.map_err(|what| faults.push(Error::config(at, what))).ok();
         Sysctl { name: name.clone(), file, value: value.clone(), needs }
@@ -186,7 +195,7 @@ fn check_sysctl(
         false => Err(format!("sysctl {name:?} not allowed in host {word} namespace")),
     };
     let text = file.to_str().unwrap_or_default();
-    if text.split('/').any(|part| matches!(part, "" | "." | "..")) {
+    if text.contains('\0') || text.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return Err(format!("invalid sysctl {name:?}"));
     }
     if IPC.contains(&text) || text.starts_with("fs/mqueue/") {
@@ -260,6 +269,8 @@ pub(super) fn seccomp(
     let profile = linux.seccomp().as_ref()?;
     let annotation = spec.annotations().as_ref().and_then(|all| all.get(FAIL_UNKNOWN_SYSCALL));
     let lenient = annotation.is_some_and(|word| matches!(word.as_str(), "0" | "false"));
+    let listener = profile.listener_path().as_deref().unwrap_or(Path::new(""));
+    check_nul("linux.seccomp.listenerPath", listener.as_os_str().as_encoded_bytes(), faults);
     let mut filter = seccomp::compile(profile, lenient, faults)?;
     warnings.append(&mut filter.warnings);
     Some(Seccomp {

@@ -119,6 +119,7 @@ impl Plan {
             bundle::strays(&bundle.raw).iter().map(ToString::to_string).collect();
         let host = host_for(&bundle.spec)?;
         let plan = plan::Plan::new(&bundle.spec, &self.options(&bundle.dir, globals, &host), &host);
+        warnings.extend(bundle.warnings);
         warnings.extend(plan.iter().flat_map(|plan| plan.warnings.iter().cloned()));
         Ok(Answer { plan, warnings })
     }
