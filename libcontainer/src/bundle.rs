@@ -126,7 +126,7 @@ fn fault<T: DeserializeOwned>(
 ) -> Error {
     let path = path_of::<T>(raw, cause);
     let dot = if below.is_empty() || path.is_empty() || path.starts_with('[') { "" } else { "." };
-    let error = Error::new(Kind::InvalidConfig, "cannot parse config.json").because(told);
+    let error = Error::new(Kind::InvalidConfig, "cannot parse config.json").because(line(&told));
     let error = match format!("{below}{dot}{path}") {
         path if path.is_empty() => error,
         path => error.at(path),
@@ -166,6 +166,19 @@ fn choice<T: DeserializeOwned>(raw: &[u8], cause: &serde_json::Error) -> Option<
     let told = told.to_string();
     let (words, _) = told.split_once(" at line ")?;
     Some(format!("{}{at}", words.get(words.find("expected ")?..)?))
+}
+
+/// serde_json repeats an unknown word as it is: whatever its length, and with its line breaks.
+fn line(told: &str) -> String {
+    const LENGTH_MAX: usize = 1000;
+    let mut line = String::with_capacity(told.len().min(LENGTH_MAX));
+    for letter in told.chars().take(LENGTH_MAX) {
+        match letter.is_control() {
+            true => line.extend(letter.escape_default()),
+            false => line.push(letter),
+        }
+    }
+    line
 }
 
 /// What else may be seen from a text that does not parse.
@@ -254,6 +267,13 @@ mod tests {
         assert!(text.contains("expected one of `mount`, `cgroup`"), "{text}");
         let (_, text) = told(r#"{"linux":{"namespaces":[{"type": "x"}]}}"#);
         assert!(text.contains("unknown variant `x`, expected one of `mount`, `cgroup`"), "{text}");
+    }
+
+    #[test]
+    fn an_unknown_word_does_not_break_the_line() {
+        let json = |word: &str| format!(r#"{{"linux":{{"namespaces":[{{"type":"{word}"}}]}}}}"#);
+        assert!(told(&json(r"a\n\u001b[2J")).1.contains(r"`a\n\u{1b}[2J`"));
+        assert!(told(&json(&"x".repeat(1 << 20))).1.len() < 2000);
     }
 
     #[test]

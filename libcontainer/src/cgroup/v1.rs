@@ -223,7 +223,7 @@ pub(super) fn network(network: &spec::LinuxNetwork, sink: &mut Sink<'_>) {
     }
     for (index, priority) in network.priorities().iter().flatten().enumerate() {
         let at = format!("network.priorities[{index}]");
-        if sink.word(priority.name(), &format!("{at}.name")) {
+        if sink.interface(priority.name(), &format!("{at}.name")) {
             let line = format!("{} {}", priority.name(), priority.priority());
             sink.put("net_prio", "net_prio.ifpriomap", line, &at);
         }

@@ -151,6 +151,15 @@ impl<'a> Sink<'a> {
         good.then_some(size)
     }
 
+    /// The name of a network device, as the kernel takes it (dev_valid_name()).
+    pub(super) fn interface(&mut self, name: &str, at: &str) -> bool {
+        if name.len() > 15 || name.contains(['/', ':']) || matches!(name, "." | "..") {
+            self.fault(at, format!("{name:?} is not the name of a network device"));
+            return false;
+        }
+        self.word(name, at)
+    }
+
     /// A name that goes into a line of a file: it must not end the word or the line.
     pub(super) fn word(&mut self, name: &str, at: &str) -> bool {
         let bad = |letter: char| letter.is_whitespace() || letter.is_control();

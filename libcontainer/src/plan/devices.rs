@@ -135,6 +135,12 @@ fn plan_one(
     };
     let (major, minor) =
         (number("major", device.major(), MAJOR_MAX), number("minor", device.minor(), MINOR_MAX));
+    for (name, id) in [("uid", device.uid()), ("gid", device.gid())] {
+        if id == Some(u32::MAX) {
+            let what = format!("invalid id {}: the kernel has no such id", u32::MAX);
+            faults.push(Error::config(format!("{at}.{name}"), what));
+        }
+    }
     Some(Device {
         path: clean(device.path()),
         kind,

@@ -3,7 +3,7 @@
 use oci_spec::runtime::{self as oci};
 use serde::Serialize;
 
-use super::Text;
+use super::{Text, arguments};
 use crate::error::Error;
 
 /// Programs to run at the moments of a container's life (runtime-spec, config.md "POSIX-platform
@@ -86,8 +86,12 @@ fn plan_one(at: &str, hook: &oci::Hook, faults: &mut Vec<Error>) -> Hook {
 
 /// Each of `list`, as C strings.
 pub(super) fn texts(at: &str, list: &[String], faults: &mut Vec<Error>) -> Vec<Text> {
-    let texts = list.iter().enumerate();
-    texts.map(|(index, text)| Text::new(text.as_str(), &format!("{at}[{index}]"), faults)).collect()
+    let texts = list.iter().enumerate().map(|(index, text)| {
+        let at = format!("{at}[{index}]");
+        arguments::check_text(&at, text, faults);
+        Text::new(text.as_str(), &at, faults)
+    });
+    texts.collect()
 }
 
 #[cfg(test)]

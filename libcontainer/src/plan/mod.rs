@@ -19,6 +19,7 @@ use crate::{cgroup, error::Error, host::Host, seccomp};
 use system::Name;
 pub use system::check_id;
 
+mod arguments;
 pub mod caps;
 mod cgroup_tree;
 pub mod devices;

@@ -10,7 +10,7 @@ use oci_spec::runtime::{self as oci, LinuxNamespaceType, LinuxPersonalityDomain}
 use serde::{Serialize, Serializer};
 
 use super::{
-    Namespaces, Options, Text, caps,
+    Namespaces, Options, Text, arguments, caps,
     hooks::texts,
     namespaces::host_id,
     scheduling::{self, Scheduler},
@@ -97,6 +97,7 @@ pub(crate) fn plan(
     warnings: &mut Vec<String>,
 ) -> Process {
     let user = process.user();
+    arguments::check(process, faults);
     let args = process.args().as_deref().unwrap_or_default();
     if args.is_empty() {
         faults.push(Error::config("process.args", "args must not be empty"));
@@ -308,6 +309,9 @@ fn label(
     faults: &mut Vec<Error>,
 ) -> Option<String> {
     let label = label.clone().filter(|label| !label.is_empty())?;
+    if label.contains('\0') {
+        faults.push(Error::config(at, "invalid string: it contains a NUL byte"));
+    }
     if !enabled {
         let what = format!("cannot set {label:?}: its security module is not enabled on this host");
         faults.push(Error::new(Kind::Unsupported, what).at(at));

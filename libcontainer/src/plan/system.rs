@@ -79,6 +79,7 @@ pub(super) fn rootfs(
         faults.push(Error::config("root.path", "invalid root: root.path is missing"));
     }
     check_nul("root.path", path.as_os_str().as_encoded_bytes(), faults);
+    check_nul("linux.mountLabel", linux.mount_label().as_deref().unwrap_or("").as_bytes(), faults);
     let entrance = match namespaces.private(LinuxNamespaceType::Mount) {
         false => Entrance::Chroot,
         true if options.no_pivot => Entrance::MoveMount,
