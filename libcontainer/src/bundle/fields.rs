@@ -124,19 +124,18 @@ impl Look {
         if *free {
             return true;
         }
-        let (path, name) = (walk.path(), walk.name(key));
-        let why = if let Some((_, platform)) = PLATFORMS.iter().find(|(other, _)| *other == path) {
-            Why::Platform(platform)
-        } else if let Some((_, similar)) = ELSEWHERE.iter().find(|(other, _)| *other == path) {
-            Why::Unknown { similar: Some((*similar).to_owned()) }
-        } else if self.schema.knows(place, &name) {
-            return true;
-        } else {
-            let searched = self.found.len() < SUGGESTIONS;
-            let similar = searched.then(|| self.schema.similar(place, &name)).flatten();
-            Why::Unknown { similar }
-        };
-        self.found.push(Stray { path, why });
+        let name = walk.name(key);
+        let why =
+            if let Some(why) = walk.frames.len().le(&3).then(|| special(&walk.path())).flatten() {
+                why
+            } else if self.schema.knows(place, &name) {
+                return true;
+            } else {
+                let searched = self.found.len() < SUGGESTIONS;
+                let similar = searched.then(|| self.schema.similar(place, &name)).flatten();
+                Why::Unknown { similar }
+            };
+        self.found.push(Stray { path: walk.path(), why });
         false
     }
 
@@ -165,6 +164,15 @@ const PLATFORMS: [(&str, &str); 7] = [
 /// Members that the parser's types have where the specification does not.
 const ELSEWHERE: [(&str, &str); 2] =
     [("uidMappings", "linux.uidMappings"), ("gidMappings", "linux.gidMappings")];
+
+/// Of a member that the parser knows and rtn has no use for.
+fn special(path: &str) -> Option<Why> {
+    let find = |list: &[(&str, &'static str)]| {
+        list.iter().find(|(other, _)| *other == path).map(|(_, what)| *what)
+    };
+    let elsewhere = || find(&ELSEWHERE).map(|path| Why::Unknown { similar: Some(path.to_owned()) });
+    find(&PLATFORMS).map(Why::Platform).or_else(elsewhere)
+}
 
 /// What the parser said about beginnings of documents.
 #[derive(Debug, Default)]

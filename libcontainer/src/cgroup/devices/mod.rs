@@ -117,22 +117,43 @@ impl Rules {
     /// Takes `access` from every exception that `key` covers. An exception that is wider than
     /// `key` cannot be punched: the kernel would keep it whole, and say nothing.
     fn remove(&mut self, key: Key, access: Access) -> Result<(), String> {
-        let wider = self
-            .exceptions
-            .iter()
-            .find(|(wide, had)| **wide != key && wide.covers(&key) && had.meets(access));
+        let wider = [(None, None), (key.major, None), (None, key.minor)]
+            .map(|(major, minor)| Key { major, minor, ..key })
+            .into_iter()
+            .filter(|wide| *wide != key)
+            .filter_map(|wide| Some((wide, *self.exceptions.get(&wide)?)))
+            .find(|(_, had)| had.meets(access));
         if let Some((wide, had)) = wider {
             return Err(format!(
                 "cannot punch hole in existing wildcard rule \"{wide} {had}\" with \"{key} {access}\""
             ));
         }
-        self.exceptions.retain(|kept, had| {
-            if key.covers(kept) {
-                *had = had.without(access);
+        for kept in self.covered(key) {
+            let had = self.exceptions.remove(&kept).unwrap_or_default().without(access);
+            if !had.is_empty() {
+                self.exceptions.insert(kept, had);
             }
-            !had.is_empty()
-        });
+        }
         Ok(())
+    }
+
+    /// The exceptions that are part of `key`. Those with one major number lie side by side, which
+    /// matters for a list of some ten thousand.
+    fn covered(&self, key: Key) -> Vec<Key> {
+        let (first, last) = match (key.major, key.minor) {
+            (Some(_), Some(_)) => (key, key),
+            (Some(_), None) => {
+                (Key { minor: None, ..key }, Key { minor: Some(u32::MAX), node: Node::Char, ..key })
+            }
+            (None, _) => (
+                Key { major: None, minor: None, node: Node::Block },
+                Key { major: Some(u32::MAX), minor: Some(u32::MAX), node: Node::Char },
+            ),
+        };
+        let first = Key { node: Node::Block, ..first };
+        let last = Key { node: Node::Char, ..last };
+        let range = self.exceptions.range(first..=last);
+        range.map(|(kept, _)| *kept).filter(|kept| key.covers(kept)).collect()
     }
 }
 
