@@ -52,6 +52,9 @@ pub(crate) fn failure(plan: &Plan, failure: &Failure) -> Error {
 pub(crate) fn of_process(process: &Process, failure: &Failure) -> Error {
     let (what, at) = match failure.step {
         Step::Lookup | Step::Exec => return program(process, failure),
+        Step::CpuAffinity | Step::Scheduler | Step::IoPriority | Step::MemoryPolicy => {
+            return scheduling(failure);
+        }
         Step::Rlimit => {
             let cause = io::Error::from_raw_os_error(failure.errno);
             return rlimit(process, failure.index as usize, cause);
@@ -68,8 +71,6 @@ pub(crate) fn of_process(process: &Process, failure: &Failure) -> Error {
         Step::DevLinks => ("cannot make the links in /dev", None),
         Step::Pivot => ("cannot pivot_root into the root filesystem", Some("root.path")),
         Step::RootReadonly => ("cannot make the root filesystem read-only", Some("root.readonly")),
-        Step::Scheduler => ("cannot set the scheduling policy", Some("process.scheduler")),
-        Step::IoPriority => ("cannot set the I/O priority", Some("process.ioPriority")),
         Step::Personality => ("cannot set the personality", Some("linux.personality")),
         Step::NoNewPrivileges => ("cannot set no_new_privs", Some("process.noNewPrivileges")),
         Step::ApparmorProfile => {
@@ -100,6 +101,55 @@ pub(crate) fn rlimit(process: &Process, index: usize, cause: io::Error) -> Error
     Error::os(what, cause)
         .at(format!("process.rlimits[{index}]"))
         .hint("raising a hard limit needs CAP_SYS_RESOURCE")
+}
+
+fn scheduling(failure: &Failure) -> Error {
+    match failure.step {
+        Step::CpuAffinity => cpu_affinity("final", io::Error::from_raw_os_error(failure.errno)),
+        Step::IoPriority => os("cannot set the I/O priority".into(), failure)
+            .at("process.ioPriority")
+            .hint("IOPRIO_CLASS_RT needs CAP_SYS_NICE or CAP_SYS_ADMIN"),
+        Step::MemoryPolicy => memory_policy(failure),
+        _ => scheduler(failure),
+    }
+}
+
+/// The error for a list of CPUs that was refused; `field` of process.execCPUAffinity.
+pub(crate) fn cpu_affinity(field: &str, cause: io::Error) -> Error {
+    let errno = cause.raw_os_error();
+    let error = Error::os(format!("error setting {field} CPU affinity"), cause)
+        .at(format!("process.execCPUAffinity.{field}"));
+    match errno {
+        Some(libc::EINVAL) => error.hint("none of these CPUs is online and in the cpuset"),
+        _ => error,
+    }
+}
+
+fn memory_policy(failure: &Failure) -> Error {
+    let what = "cannot set the NUMA memory policy";
+    let error = match failure.errno {
+        libc::ENOSYS => {
+            Error::new(Kind::Unsupported, what).because("this kernel is built without CONFIG_NUMA")
+        }
+        _ => os(what.into(), failure),
+    };
+    match failure.errno {
+        libc::EINVAL => error.at("linux.memoryPolicy").hint(
+            "are the nodes online and in the cpuset (linux.resources.cpu.mems)? does this kernel know the mode? MPOL_PREFERRED_MANY came with Linux 5.15, MPOL_WEIGHTED_INTERLEAVE with 6.9",
+        ),
+        _ => error.at("linux.memoryPolicy"),
+    }
+}
+
+fn scheduler(failure: &Failure) -> Error {
+    let error = os("cannot set the scheduling policy".into(), failure).at("process.scheduler");
+    match failure.errno {
+        libc::EPERM => error.hint(
+            "it needs CAP_SYS_NICE; SCHED_FIFO and SCHED_RR in a cgroup v1 also time of their own (linux.resources.cpu.realtimeRuntime), SCHED_DEADLINE all CPUs",
+        ),
+        libc::EBUSY => error.hint("the CPUs have not that much time left to promise (sched(7), SCHED_DEADLINE)"),
+        _ => error,
+    }
 }
 
 fn cwd(process: &Process, failure: &Failure) -> Error {

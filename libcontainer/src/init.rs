@@ -86,6 +86,7 @@ fn be_born(plan: &Plan, process: &Process, fds: &Fds) -> Result<Infallible, Fail
 
     let tasks = at(Step::Sync, fds.sync.expect(ToChild::Cgroup))?;
     at(Step::Cgroup, cgroup::enter(&tasks))?;
+    process::use_all_cpus();
     at(Step::Cgroup, namespaces::unshare_cgroup(namespaces))?;
     drop(tasks);
     at(Step::Sync, ask_for_devices(plan, fds))?;
@@ -155,6 +156,7 @@ pub(crate) fn become_process(
     let late_filter = process.no_new_privileges;
     at(Step::Scheduler, process::set_scheduler(process.scheduler.as_ref()))?;
     at(Step::IoPriority, process::set_io_priority(process.io_priority))?;
+    at(Step::MemoryPolicy, process::set_memory_policy(process.memory_policy.as_ref()))?;
     at(Step::Personality, process::personality(process.personality))?;
     at(Step::NoNewPrivileges, process::no_new_privileges(process.no_new_privileges))?;
     at(Step::Stdio, process::own_stdio(process))?;
@@ -165,9 +167,10 @@ pub(crate) fn become_process(
     install(seccomp.filter(|_| !late_filter), sync)?;
     let own_limits = if process.rlimits_by_parent { &[][..] } else { &process.rlimits };
     each(Step::Rlimit, own_limits, |limit| process::rlimits::set(None, limit))?;
+    let entered = at(Step::Cwd, process::enter_cwd_as_root(&process.cwd))?;
     at(Step::Capabilities, process::capabilities_before_ids(&process.capabilities))?;
     at(Step::Ids, process::become_user(process))?;
-    at(Step::Cwd, process::enter_cwd(&process.cwd))?;
+    at(Step::Cwd, process::enter_cwd_as_user(&process.cwd, entered))?;
     let path = at(Step::Lookup, process::find(process))?;
     let home = process.needs_home.then(|| process::home(process.uid));
     // The parent is still there to notice if this dies from here on: it waits for Ready.

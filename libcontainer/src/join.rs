@@ -44,6 +44,7 @@ impl Join<'_> {
     pub(crate) fn enter(&self, process: &Process, tell: BorrowedFd<'_>) -> Result<(), Failure> {
         at(Step::Sync, rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))?;
         at(Step::Cgroup, cgroup::enter(&self.tasks))?;
+        at(Step::CpuAffinity, process::set_final_cpus(&process.exec_cpu_affinity))?;
         set_labels(process, &Procfs::by_path())?;
         at(Step::Join, namespaces::setns(self.init, self.namespaces))?;
         at(Step::Pivot, self.change_root())?;

@@ -120,7 +120,11 @@ pub(crate) fn become_root(namespaces: &Namespaces) -> Result<(), Errno> {
         return Ok(());
     }
     if namespaces.can_set_groups() {
-        rustix::thread::set_thread_groups(&[])?;
+        match rustix::thread::set_thread_groups(&[]) {
+            // Given up in this namespace, or in one that it is in.
+            Ok(()) | Err(Errno::PERM) => {}
+            Err(errno) => return Err(errno),
+        }
     }
     rustix::thread::set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
     rustix::thread::set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)

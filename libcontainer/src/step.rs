@@ -31,6 +31,8 @@ enum Step {
     Loopback,
     /// Entering the cgroup, then its namespace.
     Cgroup,
+    /// The CPUs of a process that joins a container, once it is in the cgroup.
+    CpuAffinity,
     Keyring,
     Session,
     /// The root filesystem and the propagation of the mounts around it.
@@ -59,6 +61,7 @@ enum Step {
     Personality,
     Scheduler,
     IoPriority,
+    MemoryPolicy,
     NoNewPrivileges,
     ApparmorProfile,
     SelinuxLabel,

@@ -3,6 +3,8 @@
 //! The page is made from the plan's JSON, so it shows what `rtn plan --format json` has, and a
 //! part that is not there takes no line.
 
+mod scheduling;
+
 use serde_json::Value;
 
 /// Where a block's text begins; its name stands left of that.
@@ -337,6 +339,7 @@ fn process(process: &Value) -> Vec<String> {
     say("cwd", process["cwd"].text());
     rows(&process["env"], shell).into_iter().for_each(|variable| say("env", variable));
     say("limits", rows(&process["rlimits"], rlimit).join(", "));
+    scheduling::rows(process).into_iter().for_each(|(label, text)| say(label, text));
     say("also", attributes(process).join(", "));
     lines
 }

@@ -17,6 +17,7 @@ use crate::{
     join::Join,
     launch::{accompany, end, raise_rlimits, set_oom_score_adj, until_exec},
     plan::{self, Plan},
+    process::Pinned,
     spawn::{self, Child, Refusal},
     sync::{self, ToChild},
 };
@@ -81,12 +82,6 @@ impl Container {
         }
         let plan = self.plan_exec(&options)?;
         let child = self.launch_exec(&plan, &options, &init, ready)?;
-        if let Err(error) =
-            announce(&child, options.pid_file.as_deref(), options.pidfd_socket.as_deref())
-        {
-            end(&child);
-            return Err(error);
-        }
         Ok((Process { pid: child.pid, pidfd: child.pidfd }, plan.warnings))
     }
 
@@ -137,32 +132,49 @@ impl Container {
             namespaces: self.state.private_flags(),
             root: self.foreign_root(init)?,
         };
-        let attempt = |into: Option<&OwnedFd>| {
-            let into = into.map(AsFd::as_fd);
-            spawn::by_joiner(0, into, |tell| join.enter(process, tell), || join.run(plan, process))
-        };
-        let child = match attempt(entry.into.as_ref()) {
-            // The container moved its init further down and handed controllers on, so that its own
-            // cgroup takes no process any more (cgroups(7), "no internal processes").
-            Err(Refusal::Error(error)) if error.errno() == Some(libc::EBUSY) => {
-                attempt(self.cgroup().entry_beside(init.pid)?.into.as_ref())
-            }
-            other => other,
-        };
-        let child = child.map_err(|refusal| match refusal {
-            Refusal::Error(error) => error,
-            Refusal::Failure(failure) => explain::failure(plan, &failure),
-        })?;
+        let child = self.spawn(plan, &join, entry.into.as_ref(), init.pid)?;
         drop(join);
         let started = accompany(plan, &parent, &child, (init.pid, "running")).and_then(|()| {
             raise_rlimits(process, child.pid)?;
             set_oom_score_adj(process, child.pid)?;
             ready()?;
+            // While it can still be taken back: a caller that cannot be told has no program.
+            announce(&child, options.pid_file.as_deref(), options.pidfd_socket.as_deref())?;
             parent.tell(ToChild::Go, &[]).doing(|| "cannot let the process go")?;
-            until_exec(plan, &parent)
+            until_exec(plan, &parent).inspect_err(|_| forget(options.pid_file.as_deref()))
         });
         started.inspect_err(|_| end(&child))?;
         Ok(child)
+    }
+
+    /// The joiner and its child, on the initial CPUs of process.execCPUAffinity.
+    fn spawn(
+        &self,
+        plan: &Plan,
+        join: &Join<'_>,
+        into: Option<&OwnedFd>,
+        init: i32,
+    ) -> Result<Child> {
+        let process = plan.process()?;
+        let initial = process.exec_cpu_affinity.initial.as_ref();
+        let pinned = initial.map(Pinned::to).transpose();
+        let _pinned = pinned.map_err(|errno| explain::cpu_affinity("initial", errno.into()))?;
+        let attempt = |into: Option<&OwnedFd>| {
+            let into = into.map(AsFd::as_fd);
+            spawn::by_joiner(0, into, |tell| join.enter(process, tell), || join.run(plan, process))
+        };
+        let child = match attempt(into) {
+            // The container moved its init further down and handed controllers on, so that its own
+            // cgroup takes no process any more (cgroups(7), "no internal processes").
+            Err(Refusal::Error(error)) if error.errno() == Some(libc::EBUSY) => {
+                attempt(self.cgroup().entry_beside(init)?.into.as_ref())
+            }
+            other => other,
+        };
+        child.map_err(|refusal| match refusal {
+            Refusal::Error(error) => error,
+            Refusal::Failure(failure) => explain::failure(plan, &failure),
+        })
     }
 
     /// A container without a mount namespace lives in a chroot, which setns(2) does not enter.
@@ -175,5 +187,12 @@ impl Container {
         openat(CWD, Path::new(&path), flags, Mode::empty())
             .doing(|| format!("cannot open {path}"))
             .map(Some)
+    }
+}
+
+/// Callers take a pid file's existence for success.
+fn forget(pid_file: Option<&Path>) {
+    if let Some(path) = pid_file {
+        let _ = std::fs::remove_file(path);
     }
 }

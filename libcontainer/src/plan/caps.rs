@@ -47,9 +47,18 @@ pub(super) fn plan(
     }
     // The kernel raises an ambient capability only if it is permitted and inheritable, and an
     // effective one only if it is permitted (capabilities(7)).
+    let mut raise = |name: &str, wanted: u64, within: u64, needs: &str| {
+        if wanted & !within != 0 {
+            let left_out = list(wanted & !within).join(", ");
+            warnings
+                .push(format!("can't raise {name} capabilities that are not {needs}: {left_out}"));
+        }
+        wanted & within
+    };
+    let both = sets.permitted & sets.inheritable;
     Capabilities {
-        effective: sets.effective & sets.permitted,
-        ambient: sets.ambient & sets.permitted & sets.inheritable,
+        effective: raise("effective", sets.effective, sets.permitted, "permitted"),
+        ambient: raise("ambient", sets.ambient, both, "permitted and inheritable"),
         ..sets
     }
 }
@@ -100,10 +109,25 @@ mod tests {
 
     #[test]
     fn ambient_needs_permitted_and_inheritable() {
-        let (sets, _) = read(
+        let (sets, warnings) = read(
             r#"{"permitted":["CAP_CHOWN","CAP_KILL"],"inheritable":["CAP_KILL"],"ambient":["CAP_CHOWN","CAP_KILL"]}"#,
             u64::MAX,
         );
         assert_eq!(sets.ambient, 1 << 5);
+        assert_eq!(
+            warnings,
+            ["can't raise ambient capabilities that are not permitted and inheritable: CAP_CHOWN"]
+        );
+    }
+
+    #[test]
+    fn effective_needs_permitted() {
+        let (sets, warnings) =
+            read(r#"{"permitted":["CAP_KILL"],"effective":["CAP_CHOWN","CAP_KILL"]}"#, u64::MAX);
+        assert_eq!(sets.effective, 1 << 5);
+        assert_eq!(
+            warnings,
+            ["can't raise effective capabilities that are not permitted: CAP_CHOWN"]
+        );
     }
 }

@@ -24,6 +24,8 @@ pub mod caps;
 mod cgroup_tree;
 pub mod devices;
 pub mod hooks;
+pub mod mask;
+pub mod memory_policy;
 mod mount_checks;
 pub mod mount_idmap;
 mod mount_label;
@@ -200,7 +202,8 @@ impl Plan {
         faults.extend(check_id(&options.id).err());
 
         let linux = system::linux(spec);
-        let namespaces = namespaces::plan(&linux, host, &mut faults);
+        let mut namespaces = namespaces::plan(&linux, host, &mut faults);
+        namespaces.keep_groups = system::keeps_groups(spec);
         let cgroup = cgroup::plan(
             &cgroup::Request {
                 id: &options.id,
@@ -240,6 +243,7 @@ impl Plan {
                 host,
                 options,
                 personality: linux.personality().as_ref(),
+                memory_policy: linux.memory_policy().as_ref(),
             };
             process::plan(process, &around, &mut faults, &mut warnings)
         });

@@ -19,6 +19,9 @@ pub struct Namespaces {
     pub user: Option<UserNamespace>,
     /// The text for /proc/self/timens_offsets (time_namespaces(7)).
     pub time_offsets: Option<String>,
+    /// Whether the process keeps its caller's supplementary groups, which may open files that no
+    /// mapped group does (crun's annotation `run.oci.keep_original_groups`).
+    pub keep_groups: bool,
 }
 
 /// A namespace of somebody else's.
@@ -104,9 +107,10 @@ impl Namespaces {
         Some((host_id(&user.uids, 0)?, host_id(&user.gids, 0)?))
     }
 
-    /// Whether setgroups(2) works: a user who mapped itself alone had to give it up.
+    /// Whether setgroups(2) is called: a user who mapped itself alone had to give it up.
     pub fn can_set_groups(&self) -> bool {
-        self.user.as_ref().is_none_or(|user| user.written_by != MapWriter::OwnId)
+        !self.keep_groups
+            && self.user.as_ref().is_none_or(|user| user.written_by != MapWriter::OwnId)
     }
 
     fn flags(&self, wanted: impl Fn(LinuxNamespaceType) -> bool) -> u64 {

@@ -12,8 +12,9 @@ use serde::{Serialize, Serializer};
 use super::{
     Namespaces, Options, Text, arguments, caps,
     hooks::texts,
+    memory_policy::{self, MemoryPolicy},
     namespaces::host_id,
-    scheduling::{self, Scheduler},
+    scheduling::{self, CpuAffinity, IoPriority, Scheduler},
 };
 use crate::{
     error::{Error, Kind},
@@ -34,6 +35,9 @@ pub struct Process {
     /// Whether setgroups(2) is allowed at all: not in a user namespace that gave it up.
     #[serde(skip)]
     pub can_set_groups: bool,
+    /// Somebody else may have given up setgroups(2) for it.
+    #[serde(skip)]
+    pub in_user_namespace: bool,
     pub umask: u32,
     pub capabilities: caps::Capabilities,
     pub rlimits: Vec<Rlimit>,
@@ -48,8 +52,11 @@ pub struct Process {
     pub apparmor_profile: Option<String>,
     pub selinux_label: Option<String>,
     pub scheduler: Option<Scheduler>,
-    /// `class << 13 | level` of ioprio_set(2).
-    pub io_priority: Option<u16>,
+    pub io_priority: Option<IoPriority>,
+    /// Of a process that is executed in a running container; a first process has all the CPUs of
+    /// its cpuset.
+    pub exec_cpu_affinity: CpuAffinity,
+    pub memory_policy: Option<MemoryPolicy>,
     /// personality(2), or the caller's own.
     pub personality: Option<u32>,
     /// Descriptors 3, 4, … that survive execve.
@@ -85,6 +92,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) host: &'a Host,
     pub(crate) options: &'a Options,
     pub(crate) personality: Option<&'a oci::LinuxPersonality>,
+    pub(crate) memory_policy: Option<&'a oci::LinuxMemoryPolicy>,
 }
 
 /// What runc and crun use where config.json says nothing.
@@ -103,11 +111,10 @@ pub(crate) fn plan(
         faults.push(Error::config("process.args", "args must not be empty"));
     }
     check_ids(user, around.namespaces, faults);
+    check_groups(user, around.namespaces, faults);
     let env = environment(process, around.options, faults);
-    let available = match around.namespaces.private(LinuxNamespaceType::User) {
-        true => u64::MAX,
-        false => around.host.capabilities,
-    };
+    let own_user_namespace = around.namespaces.private(LinuxNamespaceType::User);
+    let available = if own_user_namespace { u64::MAX } else { around.host.capabilities };
     Process {
         args: texts("process.args", args, faults),
         needs_home: !env.iter().any(|variable| variable.to_bytes().starts_with(b"HOME=")),
@@ -117,10 +124,11 @@ pub(crate) fn plan(
         gid: user.gid(),
         additional_gids: user.additional_gids().clone().unwrap_or_default(),
         can_set_groups: around.namespaces.can_set_groups(),
+        in_user_namespace: own_user_namespace || !around.host.initial_user_namespace,
         umask: umask(user, faults),
         capabilities: caps::plan(process.capabilities().as_ref(), available, warnings),
         rlimits: rlimits(process, faults),
-        rlimits_by_parent: around.namespaces.private(LinuxNamespaceType::User),
+        rlimits_by_parent: own_user_namespace,
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         oom_score_adj: oom_score_adj(process, faults),
         terminal: terminal(process, faults),
@@ -138,6 +146,8 @@ pub(crate) fn plan(
         ),
         scheduler: scheduling::scheduler(process.scheduler().as_ref(), faults),
         io_priority: scheduling::io_priority(process.io_priority().as_ref(), faults),
+        exec_cpu_affinity: scheduling::cpu_affinity(process.exec_cpu_affinity().as_ref(), faults),
+        memory_policy: around.memory_policy.map(|policy| memory_policy::plan(policy, faults)),
         personality: around.personality.map(|personality| persona(personality, faults)),
         preserve_fds: around.options.preserve_fds,
     }
@@ -169,15 +179,25 @@ fn check_ids(user: &oci::User, namespaces: &Namespaces, faults: &mut Vec<Error>)
     for (index, gid) in user.additional_gids().iter().flatten().enumerate() {
         check(format!("process.user.additionalGids[{index}]"), *gid, &maps.gids, "gidMappings");
     }
-    if !namespaces.can_set_groups() && user.additional_gids().iter().flatten().next().is_some() {
-        faults.push(
-            Error::config(
-                "process.user.additionalGids",
-                "cannot set any additional groups in a rootless container without a range of gids",
-            )
-            .hint("map subordinate gids (newgidmap, /etc/subgid) or leave additionalGids out"),
-        );
+}
+
+/// Also where they cannot be set: a process without groups that it relies on is not what its author
+/// asked for.
+fn check_groups(user: &oci::User, namespaces: &Namespaces, faults: &mut Vec<Error>) {
+    if namespaces.can_set_groups() || user.additional_gids().iter().flatten().next().is_none() {
+        return;
     }
+    let (what, hint) = match namespaces.keep_groups {
+        true => (
+            "cannot set any additional groups: the process keeps its caller's",
+            "leave additionalGids or the annotation run.oci.keep_original_groups out",
+        ),
+        false => (
+            "cannot set any additional groups in a rootless container without a range of gids",
+            "map subordinate gids (newgidmap, /etc/subgid) or leave additionalGids out",
+        ),
+    };
+    faults.push(Error::config("process.user.additionalGids", what).hint(hint));
 }
 
 /// -1 as an unsigned number: for setuid(2) and its kin "leave it as it is", so root stays root.
@@ -213,6 +233,8 @@ fn environment(process: &oci::Process, options: &Options, faults: &mut Vec<Error
             None => env.push(variable),
         }
     }
+    // It would be taken for the current directory; runc looks it up, too.
+    env.retain(|variable| *variable != "HOME=");
     let mut env: Vec<_> = env.iter().map(|text| Text::new(*text, "process.env", faults)).collect();
     if options.listen_fds > 0 {
         env.push(Text::new(format!("LISTEN_FDS={}", options.listen_fds), "process.env", faults));
@@ -352,6 +374,7 @@ mod tests {
             host: &host(),
             options: &options(),
             personality: None,
+            memory_policy: None,
         };
         let process =
             plan(&serde_json::from_str(json).unwrap(), &around, &mut faults, &mut warnings);

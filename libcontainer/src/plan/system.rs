@@ -252,9 +252,14 @@ pub(super) fn check_unimplemented(linux: &Linux, faults: &mut Vec<Error>) {
     if linux.intel_rdt().is_some() {
         refuse("linux.intelRdt".into(), "Intel RDT");
     }
-    if linux.memory_policy().is_some() {
-        refuse("linux.memoryPolicy".into(), "a NUMA memory policy");
-    }
+}
+
+/// crun's annotation, which podman sets for `--group-add keep-groups`: 0 is no.
+const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
+
+pub(super) fn keeps_groups(spec: &Spec) -> bool {
+    let annotations = spec.annotations().as_ref();
+    annotations.and_then(|all| all.get(KEEP_GROUPS)).is_some_and(|word| word != "0")
 }
 
 /// crun's annotation: what to do about a system call that no architecture has.

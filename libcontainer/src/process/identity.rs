@@ -1,6 +1,6 @@
 //! Who the process is: groups, ids, capabilities, working directory, and whose its stdio is.
 
-use std::os::fd::AsFd;
+use std::{ffi::CStr, os::fd::AsFd};
 
 use rustix::{
     fs::{Gid, Uid},
@@ -33,16 +33,25 @@ pub(crate) fn capabilities_before_ids(wanted: &Capabilities) -> Result<(), Errno
 
 /// Takes on groups, ids and capabilities, in this order.
 pub(crate) fn become_user(process: &Process) -> Result<(), Errno> {
-    if process.can_set_groups {
-        let groups: Vec<_> =
-            process.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
-        rustix::thread::set_thread_groups(&groups)?;
-    }
+    set_groups(process)?;
     // For a privileged process these set all three ids, and profiles made for runc allow them.
     rustix::thread::set_thread_gid(Gid::from_raw(process.gid))?;
     rustix::thread::set_thread_uid(Uid::from_raw(process.uid))?;
     rustix::thread::set_keep_capabilities(false)?;
     set_capabilities(&process.capabilities)
+}
+
+/// Where a user namespace has given up setgroups(2), which only the kernel knows of one that was
+/// made by somebody else, there is nothing to be done about the groups that are there (as in runc).
+fn set_groups(process: &Process) -> Result<(), Errno> {
+    if !process.can_set_groups {
+        return Ok(());
+    }
+    let groups: Vec<_> = process.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    match rustix::thread::set_thread_groups(&groups) {
+        Err(Errno::PERM) if process.in_user_namespace && groups.is_empty() => Ok(()),
+        other => other,
+    }
 }
 
 fn set_capabilities(wanted: &Capabilities) -> Result<(), Errno> {
@@ -61,11 +70,22 @@ fn set_capabilities(wanted: &Capabilities) -> Result<(), Errno> {
     )
 }
 
-/// Enters the working directory, as the user if root may not (a directory on NFS, or of another
-/// user's mapping), and makes sure that it is inside the container: a path such as
-/// /proc/self/fd/7 could lead out of it (CVE-2024-21626).
-pub(crate) fn enter_cwd(cwd: &std::ffi::CStr) -> Result<(), Errno> {
-    rustix::process::chdir(cwd)?;
+/// Enters the working directory while still root: the user need not be able to, as under runc.
+/// False if root may not either (a directory on NFS, or of another user's mapping).
+pub(crate) fn enter_cwd_as_root(cwd: &CStr) -> Result<bool, Errno> {
+    match rustix::process::chdir(cwd) {
+        Ok(()) => Ok(true),
+        Err(Errno::ACCESS | Errno::PERM) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Enters the working directory unless root has, and makes sure that it is inside the container: a
+/// path such as /proc/self/fd/7 could lead out of it (CVE-2024-21626).
+pub(crate) fn enter_cwd_as_user(cwd: &CStr, entered: bool) -> Result<(), Errno> {
+    if !entered {
+        rustix::process::chdir(cwd)?;
+    }
     match rustix::process::getcwd(Vec::new()) {
         Ok(path) if path.to_bytes().starts_with(b"/") => Ok(()),
         Ok(_) | Err(Errno::NOENT) => Err(Errno::XDEV),

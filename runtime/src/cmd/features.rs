@@ -5,7 +5,10 @@ use libcontainer::{
     Result,
     plan::{OCI_VERSION, caps, known_mount_options, namespaces::kind_word},
     seccomp,
-    spec::{Arch, LinuxNamespaceType, LinuxSeccompFilterFlag},
+    spec::{
+        Arch, LinuxNamespaceType, LinuxSeccompFilterFlag, MemoryPolicyFlagType as PolicyFlag,
+        MemoryPolicyModeType as PolicyMode,
+    },
 };
 use serde::Serialize;
 
@@ -39,7 +42,7 @@ struct Document {
     mount_options: Vec<&'static str>,
     linux: Linux,
     annotations: BTreeMap<&'static str, &'static str>,
-    potentially_unsafe_config_annotations: [&'static str; 2],
+    potentially_unsafe_config_annotations: [&'static str; 3],
 }
 
 #[derive(Serialize)]
@@ -54,6 +57,7 @@ struct Linux {
     intel_rdt: Switch,
     mount_extensions: MountExtensions,
     net_devices: Switch,
+    memory_policy: MemoryPolicy,
 }
 
 #[derive(Serialize)]
@@ -78,6 +82,12 @@ struct Seccomp {
 }
 
 #[derive(Serialize)]
+struct MemoryPolicy {
+    modes: [PolicyMode; 7],
+    flags: [PolicyFlag; 3],
+}
+
+#[derive(Serialize)]
 struct MountExtensions {
     idmap: Switch,
 }
@@ -89,6 +99,23 @@ struct Switch {
 
 const ON: Switch = Switch { enabled: true };
 const OFF: Switch = Switch { enabled: false };
+
+const MEMORY_POLICY: MemoryPolicy = MemoryPolicy {
+    modes: [
+        PolicyMode::MpolDefault,
+        PolicyMode::MpolBind,
+        PolicyMode::MpolInterleave,
+        PolicyMode::MpolWeightedInterleave,
+        PolicyMode::MpolPreferred,
+        PolicyMode::MpolPreferredMany,
+        PolicyMode::MpolLocal,
+    ],
+    flags: [
+        PolicyFlag::MpolFNumaBalancing,
+        PolicyFlag::MpolFRelativeNodes,
+        PolicyFlag::MpolFStaticNodes,
+    ],
+};
 
 impl Document {
     fn new() -> Self {
@@ -111,7 +138,7 @@ impl Document {
                 ("org.opencontainers.runc.checkpoint.enabled", "false"),
             ]),
             // A name that ends with "." is a prefix.
-            potentially_unsafe_config_annotations: ["bundle", "org.systemd.property."],
+            potentially_unsafe_config_annotations: ["bundle", "org.systemd.property.", "run.oci."],
         }
     }
 }
@@ -131,6 +158,7 @@ impl Linux {
             intel_rdt: OFF,
             mount_extensions: MountExtensions { idmap: ON },
             net_devices: ON,
+            memory_policy: MEMORY_POLICY,
         }
     }
 }
