@@ -21,6 +21,8 @@ pub enum Kind {
 pub struct Runtime {
     pub program: PathBuf,
     pub kind: Kind,
+    /// Major and minor.
+    pub version: (u32, u32),
 }
 
 impl Runtime {
@@ -32,8 +34,10 @@ impl Runtime {
                 Some(name) => find(Path::new(&name)),
                 None => own_build(),
             };
-            let kind = kind(&program);
-            Self { program, kind }
+            let about = Command::new(&program).arg("--version").output();
+            let about = about.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
+            let about = about.unwrap_or_default();
+            Self { kind: kind(&program, &about), version: version(&about), program }
         })
     }
 
@@ -66,14 +70,20 @@ fn find(name: &Path) -> PathBuf {
 
 /// From the first word of `--version`; a runtime may call itself something else there for the sake
 /// of its callers, so the file's name counts first.
-fn kind(program: &Path) -> Kind {
+fn kind(program: &Path, about: &str) -> Kind {
     let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let version = Command::new(program).arg("--version").output();
-    let version = version.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
-    let names = [name, version.unwrap_or_default()];
+    let names = [name.as_str(), about];
     let kinds = [("rtn", Kind::Rtn), ("runc", Kind::Runc), ("crun", Kind::Crun)];
     names
         .iter()
         .find_map(|text| kinds.iter().find(|(word, _)| text.starts_with(word)))
         .map_or(Kind::Other, |(_, kind)| *kind)
+}
+
+/// The two numbers of `runc version 1.3.6`.
+fn version(about: &str) -> (u32, u32) {
+    let words = about.split_whitespace().skip_while(|word| *word != "version");
+    let mut numbers = words.skip(1).flat_map(|word| word.split(['.', '-', '+']));
+    let mut number = || numbers.next().and_then(|text| text.parse().ok()).unwrap_or(0);
+    (number(), number())
 }

@@ -120,6 +120,22 @@ impl Test {
         knows
     }
 
+    /// True on a release of these runtimes before the first that knows what the test is about, and
+    /// on a runtime that is not in the list; the test must return then. Prints `what`. Never for rtn.
+    #[must_use]
+    pub fn predates(&self, firsts: &[(Kind, (u32, u32))], what: &str) -> bool {
+        let first = firsts.iter().find(|(kind, _)| self.runtime.is(*kind));
+        let known = first.is_some_and(|(_, version)| self.runtime.version >= *version);
+        if known || self.runtime.is(Kind::Rtn) {
+            return false;
+        }
+        crate::host::skipped(&format!(
+            "{:?} {:?}: {what}",
+            self.runtime.kind, self.runtime.version
+        ));
+        true
+    }
+
     /// Calls the runtime and waits for it.
     pub fn call(&self, arguments: &[&str]) -> Output {
         wait::output(&mut self.command(arguments))

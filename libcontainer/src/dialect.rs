@@ -10,13 +10,9 @@ use serde_json::{Map, Value};
 /// nothing to rewrite.
 pub(crate) fn rewrite(process: &mut Value) -> Option<Vec<String>> {
     let process = process.as_object_mut()?;
-    let mut unknown = Vec::new();
+    let mut warnings = Vec::new();
     let changed =
-        [user(process), flags(process), cpu_lists(process), capabilities(process, &mut unknown)];
-    unknown.sort_unstable();
-    unknown.dedup();
-    let warning = format!("ignoring unknown or unavailable capabilities: {}", unknown.join(", "));
-    let warnings = if unknown.is_empty() { Vec::new() } else { vec![warning] };
+        [user(process), flags(process), cpu_lists(process), capabilities(process, &mut warnings)];
     changed.contains(&true).then_some(warnings)
 }
 
@@ -66,19 +62,21 @@ fn cpu_lists(process: &mut Map<String, Value>) -> bool {
 }
 
 /// config.md: a capability that no kernel interface has MUST be a warning.
-fn capabilities(process: &mut Map<String, Value>, unknown: &mut Vec<String>) -> bool {
+fn capabilities(process: &mut Map<String, Value>, warnings: &mut Vec<String>) -> bool {
     let sets = process.get_mut("capabilities").and_then(Value::as_object_mut);
-    let before = unknown.len();
-    for set in sets.into_iter().flat_map(Map::values_mut).filter_map(Value::as_array_mut) {
-        set.retain(|name| match name.as_str() {
-            Some(name) if !is_capability(name) => {
-                unknown.push(name.to_owned());
-                false
-            }
-            _ => true,
-        });
+    for (name, set) in sets.into_iter().flatten() {
+        let mut index = 0..;
+        let mut known = |capability: &Value| {
+            let at = index.next().unwrap_or(0);
+            let unknown = capability.as_str().filter(|capability| !is_capability(capability));
+            warnings.extend(unknown.map(|capability| {
+                format!("ignoring unknown or unavailable capabilities: {capability} (config.json: process.capabilities.{name}[{at}])")
+            }));
+            unknown.is_none()
+        };
+        set.as_array_mut().into_iter().for_each(|set| set.retain(&mut known));
     }
-    unknown.len() > before
+    !warnings.is_empty()
 }
 
 fn is_capability(name: &str) -> bool {
@@ -100,7 +98,8 @@ mod tests {
             "capabilities": {"bounding": ["CAP_KILL", "CAP_X"], "permitted": ["CAP_X", "kill"]},
         });
         let warnings = rewrite(&mut process).unwrap();
-        assert_eq!(warnings, ["ignoring unknown or unavailable capabilities: CAP_X"]);
+        let told = "ignoring unknown or unavailable capabilities: CAP_X (config.json: process.capabilities";
+        assert_eq!(warnings, [format!("{told}.bounding[1])"), format!("{told}.permitted[0])")]);
         let read: oci_spec::runtime::Process = serde_json::from_value(process.clone()).unwrap();
         assert_eq!((read.user().uid(), read.exec_cpu_affinity().is_some()), (0, true));
         assert_eq!(process["execCPUAffinity"], json!({"final": "0-1,3"}));

@@ -1,12 +1,13 @@
 //! What this machine offers, looked at once. Plain data, so that a test can invent a host.
 
-use std::fs;
+use std::{fs, os::fd::AsFd};
 
 use serde::Serialize;
 
 use crate::{
     cgroup::Hierarchies,
     error::{Context, Result},
+    sys,
 };
 
 /// The facts that a [`crate::plan::Plan`] depends on beside config.json.
@@ -17,6 +18,9 @@ pub struct Host {
     pub egid: u32,
     /// Whether this process is root of the initial user namespace (or of one that maps all ids).
     pub initial_user_namespace: bool,
+    /// Whether the mount namespace belongs to this process's user namespace (or to one inside it),
+    /// so that its root may mount: not in one that was made without mounts of its own.
+    pub owns_mounts: bool,
     /// Capabilities that this process may hand on, as bits (capabilities(7)).
     pub capabilities: u64,
     pub apparmor: bool,
@@ -31,10 +35,12 @@ impl Host {
     /// When /proc or /sys/fs/cgroup cannot be read.
     pub fn probe() -> Result<Self> {
         let own = rustix::thread::capabilities(None).doing(|| "cannot read own capabilities")?;
+        let initial_user_namespace = maps_all_ids();
         Ok(Self {
             euid: rustix::process::geteuid().as_raw(),
             egid: rustix::process::getegid().as_raw(),
-            initial_user_namespace: maps_all_ids(),
+            initial_user_namespace,
+            owns_mounts: initial_user_namespace || owns_mounts(),
             capabilities: own.permitted.bits(),
             apparmor: enabled("/sys/module/apparmor/parameters/enabled"),
             selinux: fs::exists("/sys/fs/selinux/enforce").unwrap_or(false),
@@ -45,7 +51,14 @@ impl Host {
     /// The same machine as its root would see it: to look at a plan that is not to be carried out.
     #[must_use]
     pub fn as_root(self) -> Self {
-        Self { euid: 0, egid: 0, initial_user_namespace: true, capabilities: u64::MAX, ..self }
+        Self {
+            euid: 0,
+            egid: 0,
+            initial_user_namespace: true,
+            owns_mounts: true,
+            capabilities: u64::MAX,
+            ..self
+        }
     }
 
     /// Whether this process lacks the rights of the machine's root.
@@ -58,6 +71,12 @@ impl Host {
 fn maps_all_ids() -> bool {
     fs::read_to_string("/proc/self/uid_map")
         .is_ok_and(|map| map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
+}
+
+/// NS_GET_USERNS of ioctl_ns(2) refuses to show the owner of what belongs to an outer namespace.
+fn owns_mounts() -> bool {
+    let mounts = fs::File::open("/proc/self/ns/mnt");
+    mounts.is_ok_and(|mounts| sys::process::namespace_owner(mounts.as_fd()).is_ok())
 }
 
 fn enabled(parameter: &str) -> bool {

@@ -272,7 +272,9 @@ impl Plan {
             hooks: hooks::plan(spec.hooks().as_ref(), &mut faults),
             cgroup_optional: options.rootless && linux.cgroups_path().is_none(),
             net_devices: net_devices::plan(&linux, &namespaces, host, &mut faults),
-            sources_by_parent: host.euid == 0 && namespaces.private(LinuxNamespaceType::User),
+            sources_by_parent: host.euid == 0
+                && host.owns_mounts
+                && namespaces.private(LinuxNamespaceType::User),
             namespaces,
             rootfs,
             mounts,
@@ -322,6 +324,7 @@ pub(crate) mod tests {
             euid: 0,
             egid: 0,
             initial_user_namespace: true,
+            owns_mounts: true,
             capabilities: u64::MAX,
             apparmor: false,
             selinux: false,

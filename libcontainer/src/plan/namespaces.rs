@@ -200,7 +200,7 @@ fn user_namespace(
                 .hint("add {\"type\": \"user\"} to linux.namespaces"),
             );
         }
-        if !joined && host.rootless() {
+        if !joined && host.euid != 0 {
             faults.push(
                 Error::config("linux.namespaces", "rootless container requires user namespaces")
                     .hint("`rtn spec --rootless` writes a configuration that an ordinary user can run"),

@@ -72,6 +72,24 @@ pub(crate) fn namespace_type(fd: std::os::fd::BorrowedFd<'_>) -> Result<i32, Err
     if kind < 0 { Err(super::last_errno()) } else { Ok(kind) }
 }
 
+/// The user namespace that owns a namespace (ioctl_ns(2), Linux 4.9).
+///
+/// # Errors
+/// EPERM when it is outside that of the caller.
+pub(crate) fn namespace_owner(
+    fd: std::os::fd::BorrowedFd<'_>,
+) -> Result<std::os::fd::OwnedFd, Errno> {
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+    const NS_GET_USERNS: libc::c_ulong = 0xb701;
+    // SAFETY: NS_GET_USERNS takes no argument and returns a descriptor.
+    let owner = unsafe { libc::ioctl(fd.as_raw_fd(), NS_GET_USERNS as _) };
+    if owner < 0 {
+        return Err(super::last_errno());
+    }
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(owner) })
+}
+
 /// pidfd_send_signal(2) (Linux 5.1) with any number, real-time signals included.
 pub(crate) fn pidfd_send_signal(
     pidfd: std::os::fd::BorrowedFd<'_>,
