@@ -32,11 +32,16 @@ pub enum Feature {
     TimeNamespaces,
     /// newuidmap and newgidmap, which give an ordinary user more ids than its own.
     NewIdMap,
+    /// Two processors, so that a process can be kept from one.
+    TwoCpus,
+    /// A kernel with memory policies (`CONFIG_NUMA`); one node is enough.
+    Numa,
+    SeLinux,
 }
 
 /// What a machine without failing may lack when `RTN_STRICT_SKIPS` is set; a missing feature that
 /// is not here fails the test instead of skipping it.
-const EXCUSED: [Feature; 9] = [
+const EXCUSED: [Feature; 12] = [
     Feature::RealtimeGroups,
     Feature::CgroupV1("hugetlb"),
     Feature::CgroupV1("net_cls"),
@@ -46,6 +51,9 @@ const EXCUSED: [Feature; 9] = [
     Feature::BlkioWeight,
     Feature::AppArmor,
     Feature::SysResource,
+    Feature::TwoCpus,
+    Feature::Numa,
+    Feature::SeLinux,
 ];
 
 impl Feature {
@@ -68,6 +76,9 @@ impl Feature {
                     && Path::new("/proc/self/ns/user").exists()
             }
             Self::TimeNamespaces => Path::new("/proc/self/ns/time").exists(),
+            Self::TwoCpus => std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1),
+            Self::Numa => Path::new("/proc/self/numa_maps").exists(),
+            Self::SeLinux => Path::new("/sys/fs/selinux/enforce").exists(),
             Self::NewIdMap => ["newuidmap", "newgidmap"]
                 .iter()
                 .all(|name| Path::new("/usr/bin").join(name).exists()),

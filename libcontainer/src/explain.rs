@@ -264,3 +264,23 @@ pub(crate) fn death(child: &Child, cgroup: &Cgroup) -> Error {
         None => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn what_a_kernel_lacks_is_named() {
+        let refused = |step, errno| scheduling(&Failure::new(step, errno));
+        let error = refused(Step::MemoryPolicy, Errno::NOSYS);
+        assert_eq!(error.kind(), Kind::Unsupported);
+        assert!(error.to_string().contains("CONFIG_NUMA"), "{error}");
+        let error = refused(Step::MemoryPolicy, Errno::INVAL);
+        assert!(error.hint_text().is_some_and(|hint| hint.contains("cpuset")), "{error:?}");
+        let error = refused(Step::Scheduler, Errno::PERM);
+        assert!(error.hint_text().is_some_and(|hint| hint.contains("CAP_SYS_NICE")), "{error:?}");
+        let error = refused(Step::CpuAffinity, Errno::INVAL);
+        assert_eq!(error.spec_path(), Some("process.execCPUAffinity.final"));
+    }
+}
