@@ -100,6 +100,7 @@ fn host() -> Host {
         euid: 0,
         egid: 0,
         initial_user_namespace: true,
+        owns_mounts: true,
         capabilities: u64::MAX,
         apparmor: true,
         selinux: true,
