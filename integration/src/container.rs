@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{Bundle, Facts, Output, Test, host, test, wait};
+use crate::{Bundle, Facts, Feature, Output, Test, host, test, wait};
 
 /// A container made by [`Test::create`]; its test fails if it is not deleted.
 #[derive(Debug)]
@@ -147,6 +147,15 @@ impl<'t> Container<'t> {
     #[track_caller]
     pub fn cgroup(&self, controller: &str) -> PathBuf {
         host::cgroup_of(self.pid, controller)
+    }
+
+    /// Whether the container's cgroup is told to be frozen, and its processes have stopped.
+    #[track_caller]
+    pub fn frozen(&self) -> bool {
+        match Feature::CgroupV2("freezer").present() {
+            true => self.cgroup_file("cgroup.events").lines().any(|line| line == "frozen 1"),
+            false => self.cgroup_file("freezer.state") == "FROZEN",
+        }
     }
 
     /// The content of a file of the container's cgroup (`memory.limit_in_bytes`), trimmed.

@@ -135,12 +135,16 @@ pub fn remove(id: &str, dir: &Path) {
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
         ends(pid);
     }
-    let mut directories = cgroups(id);
-    for directory in directories.clone() {
-        walk(&directory, &mut |path| directories.push(path.to_owned()));
-    }
+    let directories = cgroups(id).into_iter().flat_map(|directory| cgroups_below(&directory));
+    directories.for_each(|directory| drop(fs::remove_dir(directory)));
+}
+
+/// `directory` and all below it, in the order in which they can be removed.
+pub fn cgroups_below(directory: &Path) -> Vec<PathBuf> {
+    let mut directories = vec![directory.to_owned()];
+    walk(directory, &mut |path| directories.push(path.to_owned()));
     directories.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
-    directories.iter().for_each(|directory| drop(fs::remove_dir(directory)));
+    directories
 }
 
 /// A process that has been killed may take its time to go, and that is nobody's leftover.

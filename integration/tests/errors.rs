@@ -396,7 +396,11 @@ fn faults_of_the_devices() {
 
 #[test]
 fn faults_of_the_resources() {
-    needs!(Feature::CgroupV1("cpuset"), Feature::CgroupV1("cpu"), Feature::CgroupV1("memory"));
+    needs!(
+        Feature::Controller("cpuset"),
+        Feature::Controller("cpu"),
+        Feature::Controller("memory")
+    );
     refuse(&[
         fault("a processor that is not there", "linux.resources.cpu.cpus", |c| {
             c["linux"]["resources"]["cpu"] = json!({ "cpus": "9998-9999" });
@@ -416,9 +420,6 @@ fn faults_of_the_resources() {
         fault("a swap limit below the memory limit", "linux.resources.memory.swap", |c| {
             c["linux"]["resources"]["memory"] = json!({ "limit": 64 << 20, "swap": 32 << 20 });
         }),
-        fault("a swappiness out of range", "linux.resources.memory.swappiness", |c| {
-            c["linux"]["resources"]["memory"] = json!({ "swappiness": 1000 });
-        }),
         fault("a throttled device that is not there", "linux.resources.blockIO", |c| {
             c["linux"]["resources"]["blockIO"] =
                 json!({ "throttleReadBpsDevice": [{ "major": 4094, "minor": 77, "rate": 1000 }] });
@@ -433,6 +434,14 @@ fn faults_of_the_resources() {
             c["linux"]["cgroupsPath"] = json!("../../up")
         }),
     ]);
+}
+
+#[test]
+fn faults_of_the_resources_that_only_v1_has() {
+    needs!(Feature::CgroupV1("memory"));
+    refuse(&[fault("a swappiness out of range", "linux.resources.memory.swappiness", |c| {
+        c["linux"]["resources"]["memory"] = json!({ "swappiness": 1000 });
+    })]);
 }
 
 #[test]

@@ -274,7 +274,7 @@ fn a_created_container_is_entered() {
 #[test]
 fn a_paused_container_is_not_entered_unless_asked_to() {
     let test = Test::new();
-    needs!(Feature::CgroupV1("freezer"));
+    needs!(Feature::Controller("freezer"));
     let container = test.serve(test.bundle());
     container.call(&["pause"]).ok();
     container.exec(&["/bin/true"]).fails_with("paused");

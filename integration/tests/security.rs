@@ -316,7 +316,7 @@ fn cve_2019_18837_the_target_of_a_bound_file_is_a_link_to_the_host() {
 fn ghsa_g54h_devices_are_denied_without_a_rule() {
     let test = Test::new();
     only_on!(test, [Rtn, Runc], "crun 1.8 denies only what is asked for");
-    needs!(Feature::CgroupV1("devices"), Feature::BlockDevice);
+    needs!(Feature::Controller("devices"), Feature::BlockDevice);
     let (major, minor) = host::block_device().expect("a disk");
     let bundle = test.bundle().capabilities(&["CAP_MKNOD"]).edit(|config| {
         config["linux"].as_object_mut().expect("linux").remove("resources");

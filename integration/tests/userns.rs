@@ -176,7 +176,7 @@ fn exec_enters_it_as_a_mapped_user() {
 #[test]
 fn its_cgroup_is_limited_like_any_other() {
     let test = Test::new();
-    needs!(Feature::UserNamespaces, Feature::CgroupV1("pids"));
+    needs!(Feature::UserNamespaces, Feature::Controller("pids"));
     let bundle = test.bundle().user_namespace(HOST_ID, SIZE).edit(|config| {
         config["linux"]["resources"]["pids"] = json!({ "limit": 33 });
     });

@@ -1,4 +1,4 @@
-//! A mount of type cgroup on a host with cgroup v1.
+//! Mounts of type cgroup.
 
 use std::os::unix::ffi::OsStrExt;
 
@@ -65,4 +65,21 @@ pub(super) fn mounts(mount: Mount, around: &Surroundings<'_>) -> Vec<Mount> {
         }
     }
     mounts
+}
+
+/// Without a cgroup namespace of its own a container gets the host's v2 tree, bound: to mount
+/// cgroup2 in the host's namespace sets nsdelegate and memory_recursiveprot of the whole host to
+/// what the new mount's options say (opencontainers/runc issue 5258), and in a user namespace the
+/// kernel refuses it.
+pub(super) fn of_host(mount: Mount, around: &Surroundings<'_>) -> Mount {
+    let Some(unified) = &around.hierarchies.unified else { return mount };
+    let private = around.namespaces.private(LinuxNamespaceType::Cgroup);
+    if private || !mount.action.is_of(&["cgroup2"]) {
+        return mount;
+    }
+    Mount {
+        source: text(unified.mount.as_os_str().as_bytes()),
+        action: Action::bind(false),
+        ..mount
+    }
 }

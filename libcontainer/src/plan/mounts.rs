@@ -200,7 +200,7 @@ pub(crate) fn plan(
             Action::Filesystem { fstype, .. } if fstype.to_bytes() == b"cgroup" => {
                 result.extend(cgroup_tree::mounts(mount, around));
             }
-            _ => result.push(mount),
+            _ => result.push(cgroup_tree::of_host(mount, around)),
         }
     }
     result
@@ -473,6 +473,29 @@ mod tests {
         );
         assert!(mounts[0].late_readonly && mounts[1].set & libc::MS_RDONLY != 0);
         assert_eq!(mounts[2].action, Action::Symlink);
+    }
+
+    #[test]
+    fn a_v2_tree_is_mounted_anew_in_a_cgroup_namespace_only() {
+        let unified = cgroup::Unified {
+            controllers: Vec::new(),
+            mount: "/sys/fs/cgroup".into(),
+            own: "/".into(),
+        };
+        let hierarchies = Hierarchies { unified: Some(unified), ..Hierarchies::default() };
+        let own = Namespaces { new: vec![LinuxNamespaceType::Cgroup], ..Namespaces::default() };
+        let read = |namespaces| {
+            let json = serde_json::json!([
+                {"destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["ro"]}
+            ]);
+            let (mut mounts, faults) = read_with(json, &hierarchies, namespaces);
+            assert!(faults.is_empty() && mounts.len() == 1, "{faults:?}");
+            mounts.remove(0)
+        };
+        assert!(read(&own).action.is_of(&["cgroup2"]));
+        let bound = read(&Namespaces::default());
+        assert_eq!((bound.action, bound.set), (Action::bind(false), libc::MS_RDONLY));
+        assert_eq!(bound.source.to_bytes(), b"/sys/fs/cgroup");
     }
 
     #[test]

@@ -1,0 +1,810 @@
+//! cgroup v2 with the cgroupfs driver, on a host that has nothing else: where a container is put,
+//! what the specification's v1 words become (by runc's conversions), and what holds. What a file
+//! holds is asked of the kernel (Documentation/admin-guide/cgroup-v2.rst).
+
+use std::{fs, path::PathBuf};
+
+use integration::{Bundle, Container, Feature, Kind, Test, host, leftovers, needs, only_on};
+use serde_json::{Value, json};
+
+const WEIGHT: &str = "the linear conversion of before runc 1.3.2 and crun 1.23";
+
+fn resources(bundle: Bundle, key: &str, value: Value) -> Bundle {
+    bundle.edit(|config| config["linux"]["resources"][key] = value)
+}
+
+fn cgroups_path(bundle: Bundle, path: &str) -> Bundle {
+    bundle.edit(|config| config["linux"]["cgroupsPath"] = json!(path))
+}
+
+/// Creates the container, checks each file for its value, deletes it.
+#[track_caller]
+fn expect_files(test: &Test, bundle: &Bundle, expected: &[(&str, &str)]) {
+    let container = test.create(bundle);
+    let found: Vec<String> = expected.iter().map(|(file, _)| container.cgroup_file(file)).collect();
+    container.remove();
+    for ((file, value), found) in expected.iter().zip(found) {
+        assert_eq!(&found, value, "{file}");
+    }
+}
+
+/// Changes the running container, then checks each file.
+#[track_caller]
+fn update(container: &Container<'_>, options: &[&str], expected: &[(&str, &str)]) {
+    container.call(&[&["update"], options].concat()).ok();
+    for (file, value) in expected {
+        assert_eq!(&container.cgroup_file(file), value, "{file} after {options:?}");
+    }
+}
+
+/// The cgroup that relative paths start from: beside that of the runtime, which has processes.
+fn base() -> PathBuf {
+    let own = host::cgroup_of(std::process::id() as i32, "");
+    own.parent().expect("the test is not in the root cgroup").to_owned()
+}
+
+/// A cgroup of the test's own in [`base`], with nothing but the controllers of its parent.
+struct Parent(PathBuf);
+
+impl Parent {
+    fn new(test: &Test) -> Self {
+        let path = base().join(format!("{}-parent", test.id()));
+        fs::create_dir(&path).expect("a cgroup");
+        Self(path)
+    }
+
+    fn read(&self, file: &str) -> String {
+        fs::read_to_string(self.0.join(file)).expect("a file of a cgroup").trim().to_owned()
+    }
+
+    fn write(&self, file: &str, value: &str) {
+        fs::write(self.0.join(file), value).expect("a file of a cgroup");
+    }
+
+    /// For `linux.cgroupsPath`: `name` below it.
+    fn below(&self, name: &str) -> String {
+        let root = host::hierarchy("").expect("cgroup2").target;
+        format!("/{}/{name}", self.0.strip_prefix(root).expect("below the mount").display())
+    }
+}
+
+impl Drop for Parent {
+    fn drop(&mut self) {
+        for path in leftovers::cgroups_below(&self.0) {
+            let _ = fs::remove_dir(path);
+        }
+    }
+}
+
+#[test]
+fn shares_are_a_weight() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("cpu"));
+    let linear = test.excuses(&[Kind::Runc, Kind::Crun], WEIGHT);
+    for (shares, quadratic, line) in
+        [(2, "1", "1"), (512, "59", "20"), (1024, "100", "39"), (262_144, "10000", "10000")]
+    {
+        let bundle = test.bundle_named(&format!("b{shares}"));
+        let bundle = resources(bundle, "cpu", json!({ "shares": shares }));
+        expect_files(&test, &bundle, &[("cpu.weight", if linear { line } else { quadratic })]);
+    }
+}
+
+#[test]
+fn quota_and_period_are_one_limit() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("cpu"));
+    for (cpu, limit) in [
+        (json!({ "quota": 30_000, "period": 50_000 }), "30000 50000"),
+        (json!({ "quota": 30_000 }), "30000 100000"),
+        (json!({ "quota": -1, "period": 50_000 }), "max 50000"),
+        (json!({ "period": 70_000 }), "max 70000"),
+    ] {
+        let bundle = test.bundle_named(&limit.replace(' ', "-"));
+        expect_files(&test, &resources(bundle, "cpu", cpu), &[("cpu.max", limit)]);
+    }
+}
+
+#[test]
+fn burst_and_idle_are_written() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("cpu"));
+    only_on!(test, [Rtn, Crun], "burst and idle came with runc 1.2");
+    let cpu = json!({ "quota": 30_000, "period": 50_000, "burst": 10_000 });
+    let burst = [("cpu.max", "30000 50000"), ("cpu.max.burst", "10000")];
+    expect_files(&test, &resources(test.bundle(), "cpu", cpu), &burst);
+    let idle = resources(test.bundle_named("idle"), "cpu", json!({ "idle": 1 }));
+    expect_files(&test, &idle, &[("cpu.idle", "1")]);
+}
+
+#[test]
+fn realtime_is_ignored_and_told() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("cpu"));
+    let cpu = json!({ "realtimePeriod": 900_000, "realtimeRuntime": 1_000 });
+    let bundle = resources(test.bundle(), "cpu", cpu).args(&["/bin/true"]);
+    let output = test.run(&bundle);
+    if output.status != 0 && test.excuses(&[Kind::Crun], "refuses them") {
+        return;
+    }
+    output.ok();
+    if !test.excuses(&[Kind::Runc, Kind::Crun], "says nothing") {
+        assert!(output.stderr.contains("realtime"), "{output:?}");
+    }
+}
+
+#[test]
+fn processors_and_memory_nodes_are_written() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("cpuset"));
+    let bundle = resources(test.bundle(), "cpu", json!({ "cpus": "0", "mems": "0" }));
+    expect_files(
+        &test,
+        &bundle,
+        &[
+            ("cpuset.cpus", "0"),
+            ("cpuset.mems", "0"),
+            ("cpuset.cpus.effective", "0"),
+            ("cpuset.cpus.partition", "member"),
+        ],
+    );
+    let all = fs::read_to_string(base().join("cpuset.cpus.effective")).expect("processors");
+    let none = test.bundle_named("none");
+    expect_files(&test, &none, &[("cpuset.cpus", ""), ("cpuset.cpus.effective", all.trim())]);
+}
+
+#[test]
+fn memory_limits_are_those_of_v2() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("memory"));
+    for (name, memory, [max, swap, low]) in [
+        (
+            "all",
+            json!({ "limit": 64 << 20, "swap": 96 << 20, "reservation": 32 << 20 }),
+            ["67108864", "33554432", "33554432"],
+        ),
+        ("no-swap", json!({ "limit": 64 << 20, "swap": 64 << 20 }), ["67108864", "0", "0"]),
+        ("any-swap", json!({ "limit": 64 << 20, "swap": -1 }), ["67108864", "max", "0"]),
+        ("unlimited", json!({ "limit": -1 }), ["max", "max", "0"]),
+        ("unset", json!({ "limit": 0, "swap": 0, "reservation": 0 }), ["max", "max", "0"]),
+    ] {
+        let bundle = resources(test.bundle_named(name), "memory", memory);
+        let files = [("memory.max", max), ("memory.swap.max", swap), ("memory.low", low)];
+        expect_files(&test, &bundle, &files);
+    }
+}
+
+#[test]
+fn swap_below_memory_or_without_it_is_refused() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("memory"));
+    for (name, memory) in [
+        ("below", json!({ "limit": 64 << 20, "swap": 32 << 20 })),
+        ("alone", json!({ "swap": 32 << 20 })),
+    ] {
+        let bundle = resources(test.bundle_named(name), "memory", memory);
+        test.create_fails(&bundle).fails_with("swap");
+    }
+}
+
+#[test]
+fn a_container_that_needs_more_memory_than_its_limit_is_killed() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("memory"));
+    let bundle = resources(test.bundle(), "memory", json!({ "limit": 16 << 20, "swap": 16 << 20 }));
+    let output = test.run(&bundle.args(&["/bin/probe", "alloc", &(64 << 20).to_string()]));
+    assert_eq!(output.status, 137, "{output:?}");
+}
+
+#[test]
+fn a_small_limit_is_enough_for_a_small_program() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("memory"));
+    only_on!(test, [Rtn, Crun], "runc needs more than 6 MiB itself");
+    let bundle = resources(test.bundle(), "memory", json!({ "limit": 2 << 20, "swap": 2 << 20 }));
+    test.run(&bundle.args(&["/bin/true"])).ok();
+}
+
+#[test]
+fn the_pids_limit_is_written_and_holds() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("pids"));
+    let bundle = resources(test.bundle(), "pids", json!({ "limit": 8 }));
+    expect_files(&test, &bundle, &[("pids.max", "8")]);
+    let script = "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 100 & done";
+    let output = test.run(&bundle.shell(script));
+    assert!(output.stderr.contains("fork"), "{output:?}");
+    if !test.excuses(&[Kind::Crun], "crun writes -1, which the kernel refuses") {
+        let unlimited = resources(test.bundle_named("max"), "pids", json!({ "limit": -1 }));
+        expect_files(&test, &unlimited, &[("pids.max", "max")]);
+    }
+}
+
+#[test]
+fn throttles_are_one_line_for_each_device() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("io"), Feature::BlockDevice);
+    let (major, minor) = host::block_device().expect("a block device");
+    let one = |rate: u64| json!([{ "major": major, "minor": minor, "rate": rate }]);
+    let throttles = json!({
+        "throttleReadBpsDevice": one(1 << 20),
+        "throttleWriteBpsDevice": one(2 << 20),
+        "throttleReadIOPSDevice": one(300),
+        "throttleWriteIOPSDevice": one(400),
+    });
+    let line = format!("{major}:{minor} rbps=1048576 wbps=2097152 riops=300 wiops=400");
+    expect_files(&test, &resources(test.bundle(), "blockIO", throttles), &[("io.max", &line)]);
+}
+
+#[test]
+fn a_block_io_weight_is_written_in_the_terms_of_the_scheduler() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("io"));
+    let container = test.create(&resources(test.bundle(), "blockIO", json!({ "weight": 500 })));
+    let directory = container.cgroup("io");
+    let read = |file: &str| fs::read_to_string(directory.join(file)).ok();
+    let (bfq, plain) = (read("io.bfq.weight"), read("io.weight"));
+    container.remove();
+    // BFQ's range is the specification's, that of the cost model [1, 10000].
+    let (file, value) = match (bfq, plain) {
+        (Some(bfq), _) => (bfq, "500"),
+        (None, Some(plain)) => (plain, "4950"),
+        (None, None) => panic!("the kernel has no weights"),
+    };
+    assert_eq!(file.lines().next(), Some(format!("default {value}").as_str()));
+}
+
+#[test]
+fn huge_page_limits_are_written() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("hugetlb"));
+    let limits = json!([{ "pageSize": "2MB", "limit": 4 << 20 }]);
+    let bundle = resources(test.bundle(), "hugepageLimits", limits);
+    expect_files(
+        &test,
+        &bundle,
+        &[("hugetlb.2MB.max", "4194304"), ("hugetlb.2MB.rsvd.max", "4194304")],
+    );
+}
+
+#[test]
+fn network_classes_are_ignored_and_told() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("cgroup"));
+    only_on!(test, [Rtn, Runc], "crun refuses them");
+    let network = json!({ "classID": 1_048_577, "priorities": [{ "name": "lo", "priority": 5 }] });
+    let output = test.run(&resources(test.bundle(), "network", network).args(&["/bin/true"]));
+    output.ok();
+    if !test.excuses(&[Kind::Runc], "says nothing") {
+        assert!(output.stderr.contains("network.classID"), "{output:?}");
+    }
+}
+
+#[test]
+fn unified_is_verbatim_and_comes_last() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("memory"), Feature::CgroupV2("pids"), Feature::CgroupV2("cpu"));
+    let bundle = resources(test.bundle(), "memory", json!({ "limit": 64 << 20 }));
+    let unified = json!({
+        "memory.max": "50331648", "memory.high": "41943040", "memory.min": "1048576",
+        "memory.oom.group": "1", "cpu.weight": "77", "pids.max": "19", "cgroup.max.depth": "3",
+    });
+    expect_files(
+        &test,
+        &resources(bundle, "unified", unified),
+        &[
+            ("memory.max", "50331648"),
+            ("memory.high", "41943040"),
+            ("memory.min", "1048576"),
+            ("memory.oom.group", "1"),
+            ("cpu.weight", "77"),
+            ("pids.max", "19"),
+            ("cgroup.max.depth", "3"),
+        ],
+    );
+}
+
+#[test]
+fn unified_has_one_line_for_each_device() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("io"), Feature::BlockDevice);
+    let (major, minor) = host::block_device().expect("a block device");
+    let unified =
+        json!({ "io.max": format!("{major}:{minor} rbps=5000\n{major}:{minor} riops=70\n") });
+    let line = format!("{major}:{minor} rbps=5000 wbps=max riops=70 wiops=max");
+    let output = test.create(&resources(test.bundle(), "unified", unified));
+    let found = output.cgroup_file("io.max");
+    output.remove();
+    if found != line && test.excuses(&[Kind::Runc, Kind::Crun], "one write of both lines") {
+        return;
+    }
+    assert_eq!(found, line);
+}
+
+#[test]
+fn unified_names_are_files_of_this_cgroup() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("memory"));
+    for key in
+        ["../memory.max", "x/../memory.max", "/memory.max", "memory", "nothing.max", "memory.bad"]
+    {
+        let name = key.replace('/', "-");
+        let bundle = resources(test.bundle_named(&name), "unified", json!({ key: "1000000000" }));
+        let text = test.create_fails(&bundle).stderr;
+        if !test.excuses(&[Kind::Runc, Kind::Crun], "does not always name the key") {
+            assert!(text.contains(key), "{text}");
+        }
+    }
+}
+
+/// Of /dev/fuse: no default device, and anybody may open it where the rules let him.
+const FUSE: (u32, u32) = (10, 229);
+
+#[test]
+fn devices_are_denied_by_default_and_allowed_by_rule() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("devices"));
+    let bundle = test.bundle().capabilities(&["CAP_MKNOD"]).edit(|config| {
+        config["linux"]["resources"]["devices"] = json!([
+            { "allow": false, "access": "rwm" },
+            { "allow": true, "type": "c", "major": FUSE.0, "minor": FUSE.1, "access": "rm" },
+        ]);
+    });
+    let script = "probe try mknod /fuse 10 229; probe try open /fuse; probe try open-write /fuse; \
+                  probe try mknod /mem 1 1; probe try open /mem; probe try open /dev/null";
+    let output = test.run(&bundle.shell(script));
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    assert_eq!(lines[..3], ["ok", "ok", "EPERM"], "it is allowed for making and reading only");
+    assert_eq!(lines[4], "EPERM", "everything else is denied: {lines:?}");
+    assert_eq!(lines[5], "ok", "the default devices are always allowed");
+}
+
+#[test]
+fn the_last_device_rule_that_fits_decides() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("devices"));
+    let everything = json!({ "allow": true, "access": "rwm" });
+    let fuse = |allow: bool, access: &str| json!({ "allow": allow, "type": "c", "major": FUSE.0, "minor": FUSE.1, "access": access });
+    for (name, rules, expected) in [
+        ("denied", json!([everything, fuse(false, "r")]), ["EPERM", "ok"]),
+        ("again", json!([fuse(false, "rwm"), everything]), ["ok", "ok"]),
+        ("part", json!([everything, fuse(false, "rw"), fuse(true, "w")]), ["EPERM", "ok"]),
+    ] {
+        let bundle = test.bundle_named(name).capabilities(&["CAP_MKNOD"]).edit(|config| {
+            config["linux"]["resources"]["devices"] = rules;
+        });
+        let script = "mknod /fuse c 10 229; probe try open /fuse; probe try open-write /fuse";
+        let output = test.run(&bundle.shell(script));
+        let lines: Vec<&str> = output.stdout.lines().collect();
+        assert_eq!(lines, expected, "{name}: {output:?}");
+    }
+}
+
+#[test]
+fn device_rules_stay_through_an_update() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("devices"), Feature::CgroupV2("pids"));
+    let bundle = test.bundle().capabilities(&["CAP_MKNOD"]).edit(|config| {
+        config["linux"]["resources"]["devices"] = json!([
+            { "allow": false, "access": "rwm" },
+            { "allow": true, "type": "c", "major": 1, "minor": 1, "access": "m" },
+        ]);
+    });
+    let container = test.serve(bundle);
+    let open = || {
+        let script =
+            "[ -e /mem ] || mknod /mem c 1 1; probe try open /mem; probe try open /dev/zero";
+        container.exec(&["/bin/sh", "-c", script]).stdout
+    };
+    assert_eq!(open(), "EPERM\nok\n");
+    for limit in ["33", "34"] {
+        update(&container, &["--pids-limit", limit], &[("pids.max", limit)]);
+        assert_eq!(open(), "EPERM\nok\n", "after an update");
+    }
+    container.remove();
+}
+
+#[test]
+fn the_default_path_is_beside_the_runtimes_own_cgroup() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("cgroup"));
+    let container = test.create(&test.bundle().serve());
+    let found = container.cgroup("");
+    container.remove();
+    if test.excuses(&[Kind::Crun], "crun makes it in the root") {
+        return;
+    }
+    assert_eq!(found, base().join(test.id()));
+}
+
+#[test]
+fn an_absolute_path_counts_from_the_root_of_the_hierarchy() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("cgroup"));
+    let wanted = format!("/{}-x", test.id());
+    let container = test.create(&cgroups_path(test.bundle(), &wanted).serve());
+    let found = container.cgroup("");
+    container.remove();
+    let root = host::hierarchy("").expect("cgroup2").target;
+    assert_eq!(found, PathBuf::from(root + &wanted));
+}
+
+#[test]
+fn controllers_are_handed_down_to_the_leaf_and_only_the_leaf_is_removed() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("memory"), Feature::CgroupV2("pids"));
+    let parent = Parent::new(&test);
+    let bundle = cgroups_path(test.bundle(), &parent.below("a/b"));
+    let bundle = resources(bundle, "memory", json!({ "limit": 64 << 20 }));
+    let container = test.create(&bundle.serve());
+    let leaf = container.cgroup("");
+    let read = |file| fs::read_to_string(leaf.join(file)).expect("a file of the cgroup");
+    let (enabled, handed_on) = (read("cgroup.controllers"), read("cgroup.subtree_control"));
+    let limit = read("memory.max");
+    container.remove();
+    assert_eq!(leaf, parent.0.join("a/b"));
+    assert_eq!(limit.trim(), "67108864");
+    for controller in ["cpu", "memory", "pids", "io"] {
+        assert!(enabled.contains(controller), "{controller} for the statistics: {enabled}");
+    }
+    assert_eq!(handed_on.trim(), "", "what is below the leaf is the container's business");
+    assert!(!leaf.exists() && parent.0.join("a").exists());
+}
+
+#[test]
+fn a_parent_with_processes_cannot_hand_limits_down() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("memory"));
+    let parent = Parent::new(&test);
+    let mut sleeper = std::process::Command::new("/bin/busybox");
+    let mut sleeper = sleeper.args(["sleep", "1000"]).spawn().expect("a process");
+    parent.write("cgroup.procs", &sleeper.id().to_string());
+    let bundle = cgroups_path(test.bundle(), &parent.below("leaf"));
+    let bundle = resources(bundle, "memory", json!({ "limit": 64 << 20 }));
+    let output = test.call(&["create", "--bundle", &bundle.dir.to_string_lossy(), test.id()]);
+    sleeper.kill().and_then(|()| sleeper.wait()).expect("the process ends");
+    output.fails();
+    if !test.excuses(&[Kind::Runc, Kind::Crun], "tells the errno alone") {
+        output.fails_with("memory controller is not enabled here");
+        assert!(output.stderr.contains("has processes of its own"), "{output:?}");
+    }
+    if !test.excuses(&[Kind::Runc, Kind::Crun], "leaves what it could enable") {
+        assert_eq!(parent.read("cgroup.subtree_control"), "");
+    }
+    assert!(!parent.0.join("leaf").exists() || test.excuses(&[Kind::Crun], "stays"));
+    drop(parent);
+    test.assert_clean();
+}
+
+#[test]
+fn below_a_threaded_cgroup_there_is_no_place_for_a_process() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("cgroup"));
+    let parent = Parent::new(&test);
+    fs::create_dir(parent.0.join("threads")).expect("a cgroup");
+    fs::write(parent.0.join("threads/cgroup.type"), "threaded").expect("a threaded cgroup");
+    let bundle = cgroups_path(test.bundle(), &parent.below("leaf")).serve();
+    let output = test.call(&["create", "--bundle", &bundle.dir.to_string_lossy(), test.id()]);
+    if output.status == 0 {
+        let excused = test.excuses(&[Kind::Runc, Kind::Crun], "makes it a threaded one, and runs");
+        assert!(excused, "{output:?}");
+        test.call(&["delete", "--force", test.id()]).ok();
+        return;
+    }
+    output.fails();
+    if !test.excuses(&[Kind::Runc, Kind::Crun], "tells the errno alone") {
+        output.fails_with("domain invalid");
+    }
+    drop(parent);
+    test.assert_clean();
+}
+
+#[test]
+fn a_cgroup_that_is_frozen_is_refused() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("cgroup"));
+    only_on!(test, [Rtn, Runc], "crun waits for ever");
+    let parent = Parent::new(&test);
+    let leaf = parent.0.join("leaf");
+    fs::create_dir(&leaf).expect("a cgroup");
+    fs::write(leaf.join("cgroup.freeze"), "1").expect("a frozen cgroup");
+    let bundle = cgroups_path(test.bundle(), &parent.below("leaf")).serve();
+    let output = test.call(&["create", "--bundle", &bundle.dir.to_string_lossy(), test.id()]);
+    output.fails_with("frozen");
+    assert!(leaf.exists() || test.excuses(&[Kind::Runc], "removes what it did not make"));
+    drop(parent);
+    test.assert_clean();
+}
+
+#[test]
+fn two_containers_may_not_share_a_cgroup_that_has_processes() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("cgroup"));
+    only_on!(test, [Rtn], "older runtimes warn at most, and delete ends both");
+    let shared = format!("{}-shared", test.id());
+    let with_path = |name: &str| cgroups_path(test.bundle_named(name).serve(), &shared);
+    let first = test.create_as("-first", &[], &with_path("first"));
+    let second = with_path("second");
+    let output = test.call(&["create", "--bundle", &second.dir.to_string_lossy(), test.id()]);
+    output.fails_with("not empty");
+    assert_eq!(first.status(), "created");
+    first.remove();
+}
+
+#[test]
+fn a_stale_empty_cgroup_does_not_disturb() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("cgroup"));
+    let parent = Parent::new(&test);
+    fs::create_dir(parent.0.join("stale")).expect("a cgroup");
+    let bundle = cgroups_path(test.bundle(), &parent.below("stale"));
+    test.run(&bundle.args(&["/bin/true"])).ok();
+    assert!(!parent.0.join("stale").exists());
+}
+
+#[test]
+fn in_a_cgroup_namespace_its_own_cgroup_is_the_root_and_what_it_sees() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("pids"));
+    let bundle = test.bundle().namespace("cgroup", None).mount(json!({
+        "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+        "options": ["nosuid", "noexec", "nodev", "relatime", "ro"],
+    }));
+    let bundle = resources(bundle, "pids", json!({ "limit": 21 }));
+    let facts = test.facts_with(&["--read", "/sys/fs/cgroup/pids.max"], bundle);
+    assert_eq!(facts.cgroups, ["0::/"]);
+    let mount = facts.mount("/sys/fs/cgroup").expect("the tree");
+    assert!(mount.fstype == "cgroup2" && mount.has("ro") && mount.has("nodev"), "{mount:?}");
+    assert_eq!(facts.files["/sys/fs/cgroup/pids.max"].as_deref().map(str::trim), Ok("21"));
+}
+
+/// A mount of cgroup2 from the host's cgroup namespace would give nsdelegate and
+/// memory_recursiveprot of the whole host the values of its own options.
+#[test]
+fn without_a_cgroup_namespace_it_sees_the_tree_and_the_hosts_options_stay() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("pids"));
+    only_on!(test, [Rtn], "the options are lost (opencontainers/runc issue 5258)");
+    let bundle = test.bundle().mount(json!({
+        "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+        "options": ["nosuid", "noexec", "nodev", "relatime", "ro"],
+    }));
+    let bundle = resources(bundle, "pids", json!({ "limit": 22 }));
+    let before = host::hierarchy("").expect("cgroup2").super_options;
+    let script = "cat /sys/fs/cgroup$(sed s/0::// /proc/self/cgroup)/pids.max; \
+                  mkdir /sys/fs/cgroup/x 2>/dev/null || echo no";
+    let output = test.run(&bundle.shell(script));
+    assert_eq!(output.ok(), "22\nno\n");
+    assert_eq!(host::hierarchy("").expect("cgroup2").super_options, before);
+}
+
+#[test]
+fn a_cgroup_is_given_to_the_user_namespace_that_may_write_to_it() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("pids"), Feature::UserNamespaces);
+    let bundle = test.bundle().user_namespace(100_000, 65_536).namespace("cgroup", None);
+    let bundle = bundle.mount(json!({
+        "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+        "options": ["nosuid", "noexec", "nodev", "relatime", "rw"],
+    }));
+    let bundle = resources(bundle, "pids", json!({ "limit": 23 }));
+    let script = "mkdir /sys/fs/cgroup/init && echo 0 >/sys/fs/cgroup/init/cgroup.procs && \
+                  echo +pids >/sys/fs/cgroup/cgroup.subtree_control && \
+                  cat /sys/fs/cgroup/init/pids.max; echo 9 >/sys/fs/cgroup/pids.max || echo no; \
+                  exec probe serve";
+    let mut container = test.start(&bundle.shell(script));
+    container.expect("max");
+    container.expect("no");
+    container.expect("ready");
+    let directory = container.cgroup("").parent().expect("the container's own").to_owned();
+    let owner = |file: &str| {
+        use std::os::unix::fs::MetadataExt;
+        fs::metadata(directory.join(file)).expect("a file of the cgroup").uid()
+    };
+    let delegated = fs::read_to_string("/sys/kernel/cgroup/delegate").expect("the list");
+    let files: Vec<&str> = delegated.lines().filter(|file| directory.join(file).exists()).collect();
+    assert!(files.contains(&"cgroup.procs") && files.contains(&"cgroup.subtree_control"));
+    for file in files.into_iter().chain([""]) {
+        assert_eq!(owner(file), 100_000, "{file:?}");
+    }
+    for file in ["pids.max", "cgroup.freeze", "memory.max"] {
+        assert_eq!(owner(file), 0, "{file}");
+    }
+    container.remove();
+}
+
+#[test]
+fn exec_follows_init_into_its_sub_cgroup() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("pids"));
+    let bundle = test.bundle().namespace("cgroup", None).mount(json!({
+        "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["rw"],
+    }));
+    // From here on nobody can enter the container's own cgroup: it hands a controller down.
+    let script = "mkdir /sys/fs/cgroup/init && echo 0 >/sys/fs/cgroup/init/cgroup.procs && \
+                  echo +pids >/sys/fs/cgroup/cgroup.subtree_control && exec probe serve";
+    let mut container = test.start(&bundle.shell(script));
+    container.expect("ready");
+    let output = container.exec(&["/bin/cat", "/proc/self/cgroup"]);
+    container.remove();
+    assert_eq!(output.ok(), "0::/init\n");
+}
+
+#[test]
+fn a_sub_cgroup_can_be_chosen_for_exec() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("cgroup"));
+    let container = test.serve(test.bundle());
+    let sub = container.cgroup("").join("sub");
+    fs::create_dir(&sub).expect("a cgroup below the container's");
+    let output = container.exec_with(&["--cgroup", "sub"], &["/bin/cat", "/proc/self/cgroup"]);
+    assert!(output.ok().trim().ends_with(&format!("{}/sub", test.id())), "{output:?}");
+    container.exec_with(&["--cgroup", "missing"], &["/bin/true"]).fails();
+    for outside in ["..", "../..", "sub/../.."] {
+        let output =
+            container.exec_with(&["--cgroup", outside], &["/bin/cat", "/proc/self/cgroup"]);
+        if output.status == 0 && test.excuses(&[Kind::Runc, Kind::Crun], "leads out") {
+            continue;
+        }
+        output.fails();
+    }
+    container.remove();
+}
+
+#[test]
+fn freezing_is_a_state_of_the_cgroup() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("freezer"));
+    let mut container = test.serve(test.bundle());
+    container.call(&["pause"]).ok();
+    assert_eq!(container.cgroup_file("cgroup.freeze"), "1");
+    assert!(container.cgroup_file("cgroup.events").contains("frozen 1"));
+    assert_eq!(container.status(), "paused");
+    container.kill("USR1");
+    container.call(&["resume"]).ok();
+    assert_eq!(container.cgroup_file("cgroup.freeze"), "0");
+    container.expect("SIGUSR1");
+    container.remove();
+}
+
+#[test]
+fn delete_ends_everything_that_forks_below_it() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("cgroup"));
+    only_on!(test, [Rtn], "older runtimes do not look below the container's own cgroup");
+    let script = "(while :; do sleep 0.01 & wait; done) & (while :; do sleep 0.01 & wait; done) & \
+                  exec probe serve";
+    let mut container = test.start(&test.bundle().without_namespace("pid").shell(script));
+    container.expect("ready");
+    let directory = container.cgroup("");
+    let sub = directory.join("made/inside");
+    fs::create_dir_all(&sub).expect("cgroups");
+    let pids = fs::read_to_string(directory.join("cgroup.procs")).expect("pids");
+    let other = pids.lines().find(|pid| *pid != container.pid.to_string()).expect("a child");
+    fs::write(sub.join("cgroup.procs"), other).expect("the process moves");
+    container.remove();
+    assert!(!directory.exists());
+}
+
+#[test]
+fn every_option_of_update_changes_its_file() {
+    let test = Test::new();
+    needs!(
+        Feature::CgroupV2("memory"),
+        Feature::CgroupV2("cpu"),
+        Feature::CgroupV2("cpuset"),
+        Feature::CgroupV2("pids")
+    );
+    let bundle = resources(test.bundle(), "memory", json!({ "limit": 64 << 20, "swap": 64 << 20 }));
+    let cpu = json!({ "shares": 100, "quota": 20_000, "period": 100_000, "cpus": "0" });
+    let container = test.serve(resources(bundle, "cpu", cpu));
+    let linear = test.excuses(&[Kind::Runc, Kind::Crun], WEIGHT);
+    let weight = if linear { "12" } else { "39" };
+    update(&container, &["--memory-reservation", "16777216"], &[("memory.low", "16777216")]);
+    update(&container, &["--cpu-share", "300"], &[("cpu.weight", weight)]);
+    update(&container, &["--cpu-quota", "40000"], &[("cpu.max", "40000 100000")]);
+    update(&container, &["--pids-limit", "44"], &[("pids.max", "44")]);
+    update(&container, &["--cpuset-mems", "0"], &[("cpuset.mems", "0"), ("cpuset.cpus", "0")]);
+    for size in ["134217728", "33554432"] {
+        let limits = [("memory.max", size), ("memory.swap.max", "0")];
+        update(&container, &["--memory", size, "--memory-swap", size], &limits);
+    }
+    let raised = ["--memory", "67108864", "--memory-swap", "100663296"];
+    update(&container, &raised, &[("memory.max", "67108864"), ("memory.swap.max", "33554432")]);
+    update(
+        &container,
+        &["--memory", "-1", "--memory-swap", "-1", "--pids-limit", "-1", "--cpu-quota", "-1"],
+        &[("memory.max", "max"), ("memory.swap.max", "max"), ("pids.max", "max")],
+    );
+    assert!(container.cgroup_file("cpu.max").starts_with("max "));
+    container.remove();
+}
+
+#[test]
+fn a_period_alone_keeps_the_quota() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("cpu"));
+    only_on!(test, [Rtn], "runc before 1.2 and crun write max for the quota that is not given");
+    let cpu = json!({ "quota": 20_000, "period": 100_000 });
+    let container = test.serve(resources(test.bundle(), "cpu", cpu));
+    update(&container, &["--cpu-period", "90000"], &[("cpu.max", "20000 90000")]);
+    container.remove();
+}
+
+#[test]
+fn unified_limits_are_updated() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("memory"));
+    let container = test.serve(test.bundle());
+    let file = test.dir().join("resources.json");
+    let unified = json!({ "unified": { "memory.high": "41943040", "memory.min": "4096" } });
+    fs::write(&file, unified.to_string()).expect("a file");
+    update(
+        &container,
+        &["--resources", &file.to_string_lossy()],
+        &[("memory.high", "41943040"), ("memory.min", "4096")],
+    );
+    container.remove();
+}
+
+#[test]
+fn a_limit_below_what_is_used_is_refused_when_asked_to_check() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("memory"));
+    only_on!(test, [Rtn], "checkBeforeUpdate came with runc 1.2 and crun 1.22");
+    let container = test.serve(resources(test.bundle(), "memory", json!({ "limit": 64 << 20 })));
+    let file = test.dir().join("resources.json");
+    let memory = json!({ "memory": { "limit": 4096, "checkBeforeUpdate": true } });
+    fs::write(&file, memory.to_string()).expect("a file");
+    let output = container.call(&["update", "--resources", &file.to_string_lossy()]);
+    output.fails_with("rejecting memory limit 4096 <= usage");
+    assert_eq!(container.cgroup_file("memory.max"), "67108864");
+    container.remove();
+}
+
+#[test]
+fn an_impossible_limit_is_told_and_changes_nothing() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("cpu"), Feature::CgroupV2("cpuset"), Feature::CgroupV2("pids"));
+    let cpu = json!({ "quota": 20_000, "period": 100_000, "cpus": "0" });
+    let container = test.serve(resources(test.bundle(), "cpu", cpu));
+    let before = container.cgroup_file("pids.max");
+    for options in [["--cpu-quota", "10"], ["--cpuset-cpus", "9999"], ["--pids-limit", "many"]] {
+        container.call(&[&["update"], options.as_slice()].concat()).fails();
+    }
+    assert_eq!(container.cgroup_file("cpu.max"), "20000 100000");
+    assert_eq!(container.cgroup_file("cpuset.cpus"), "0");
+    assert_eq!(container.cgroup_file("pids.max"), before);
+    container.remove();
+}
+
+#[test]
+fn statistics_come_from_the_files_of_v2() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("memory"), Feature::CgroupV2("pids"), Feature::CgroupV2("cpu"));
+    only_on!(test, [Rtn, Runc], "crun has no events");
+    let bundle = resources(test.bundle(), "memory", json!({ "limit": 64 << 20, "swap": 96 << 20 }));
+    let container = test.serve(resources(bundle, "pids", json!({ "limit": 20 })));
+    let stats = container.call(&["events", "--stats"]).json();
+    let peak = container.cgroup("").join("memory.peak").exists();
+    let pressure = container.cgroup("").join("cpu.pressure").exists();
+    container.remove();
+    let number = |pointer: &str| {
+        let value = stats["data"].pointer(pointer).and_then(Value::as_u64);
+        value.unwrap_or_else(|| panic!("no number at {pointer}: {stats:#}"))
+    };
+    assert_eq!((number("/pids/current"), number("/pids/limit")), (1, 20));
+    assert_eq!(number("/memory/usage/limit"), 64 << 20);
+    assert!(number("/memory/usage/usage") > 0);
+    if peak && !test.excuses(&[Kind::Runc], "does not read memory.peak") {
+        assert!(number("/memory/usage/max") >= number("/memory/usage/usage"));
+    }
+    assert!(number("/memory/raw/anon") > 0);
+    number("/memory/raw/file");
+    assert!(number("/cpu/usage/total") > 0);
+    number("/cpu/usage/kernel");
+    if pressure && !test.excuses(&[Kind::Runc], "PSI came with runc 1.2") {
+        number("/cpu/psi/some/total");
+        number("/memory/psi/full/total");
+    }
+}
