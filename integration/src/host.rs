@@ -34,6 +34,8 @@ pub enum Feature {
     SysResource,
     UserNamespaces,
     TimeNamespaces,
+    /// A mounted resctrl: a processor with Intel RDT or what others call it.
+    Resctrl,
     /// newuidmap and newgidmap, which give an ordinary user more ids than its own.
     NewIdMap,
     /// Two processors, so that a process can be kept from one.
@@ -50,7 +52,11 @@ impl Feature {
         match machine {
             "vm" => matches!(
                 self,
-                Self::CgroupV1(_) | Self::RealtimeGroups | Self::BlkioWeight | Self::SeLinux
+                Self::CgroupV1(_)
+                    | Self::RealtimeGroups
+                    | Self::BlkioWeight
+                    | Self::SeLinux
+                    | Self::Resctrl
             ),
             _ => matches!(
                 self,
@@ -63,6 +69,7 @@ impl Feature {
                     | Self::TwoCpus
                     | Self::Numa
                     | Self::SeLinux
+                    | Self::Resctrl
             ),
         }
     }
@@ -91,6 +98,7 @@ impl Feature {
             Self::TwoCpus => std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1),
             Self::Numa => Path::new("/proc/self/numa_maps").exists(),
             Self::SeLinux => Path::new("/sys/fs/selinux/enforce").exists(),
+            Self::Resctrl => Path::new("/sys/fs/resctrl/schemata").exists(),
             Self::NewIdMap => ["newuidmap", "newgidmap"]
                 .iter()
                 .all(|name| Path::new("/usr/bin").join(name).exists()),

@@ -1,6 +1,10 @@
 //! What this machine offers, looked at once. Plain data, so that a test can invent a host.
 
-use std::{fs, os::fd::AsFd};
+use std::{
+    fs,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
 
@@ -26,6 +30,8 @@ pub struct Host {
     pub apparmor: bool,
     pub selinux: bool,
     pub cgroup: Hierarchies,
+    /// Where the resctrl file system is mounted.
+    pub resctrl: Option<PathBuf>,
 }
 
 impl Host {
@@ -45,6 +51,7 @@ impl Host {
             apparmor: enabled("/sys/module/apparmor/parameters/enabled"),
             selinux: fs::exists("/sys/fs/selinux/enforce").unwrap_or(false),
             cgroup: Hierarchies::probe()?,
+            resctrl: resctrl(Path::new("/sys/fs/resctrl")),
         })
     }
 
@@ -77,6 +84,14 @@ fn maps_all_ids() -> bool {
 fn owns_mounts() -> bool {
     let mounts = fs::File::open("/proc/self/ns/mnt");
     mounts.is_ok_and(|mounts| sys::process::namespace_owner(mounts.as_fd()).is_ok())
+}
+
+/// The kernel makes the directory where it knows resctrl; somebody has to mount it.
+fn resctrl(path: &Path) -> Option<PathBuf> {
+    /// RDTGROUP_SUPER_MAGIC of linux/magic.h.
+    const MAGIC: i64 = 0x0765_5821;
+    let kind = rustix::fs::statfs(path).ok()?.f_type;
+    (kind == MAGIC).then(|| path.to_owned())
 }
 
 fn enabled(parameter: &str) -> bool {

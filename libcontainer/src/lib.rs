@@ -21,6 +21,7 @@ mod namespaces;
 mod network;
 pub mod plan;
 mod process;
+pub mod resctrl;
 mod rootfs;
 pub mod seccomp;
 mod sources;

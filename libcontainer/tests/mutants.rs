@@ -105,6 +105,7 @@ fn host() -> Host {
         apparmor: true,
         selinux: true,
         cgroup: Hierarchies::default(),
+        resctrl: Some("/sys/fs/resctrl".into()),
     }
 }
 

@@ -26,6 +26,7 @@ use crate::{
     launch::{self, Ends},
     network::Transfer,
     plan::{self, Plan, check_id},
+    resctrl::Group,
     spawn::Child,
 };
 
@@ -155,7 +156,9 @@ fn make(
     let proxy = notify_proxy(&options, entry)?;
     let fifo = if options.start { None } else { Some(entry.make_fifo()?) };
     let ends = Ends { fifo, console: options.console };
+    let group = plan.intel_rdt.as_ref().map(Group::make).transpose()?;
     let record = |pid| {
+        group.as_ref().map_or(Ok(()), |group| group.enter(pid))?;
         let start = init_process::stat(pid).map_or(0, |stat| stat.start);
         state.set_init(&plan, pid, start);
         entry.write(&state)?;
@@ -183,6 +186,7 @@ fn make(
             let _ = container.cgroup().remove();
         })?;
         devices.into_iter().for_each(Transfer::keep);
+        group.into_iter().for_each(Group::keep);
         Ok(child)
     });
     // runtime-spec, runtime.md "Lifecycle": where a hook failed, the rest of the life is still lived.

@@ -13,6 +13,7 @@ use crate::{
     cgroup::{self, Cgroup, Hierarchies},
     error::{Error, Kind, Result},
     plan::hooks::plan as plan_hooks,
+    resctrl,
 };
 
 /// SIGKILL works at once unless the kernel itself is stuck (a hung network filesystem).
@@ -45,6 +46,7 @@ impl Container {
     pub(super) fn destroy(&self) -> Result<Vec<Error>> {
         self.end_processes()?;
         self.cgroup().remove()?;
+        self.leave_resctrl()?;
         let hooks = self.spec().ok().and_then(|spec| spec.hooks().clone());
         let hooks = plan_hooks(hooks.as_ref(), &mut Vec::new());
         self.entry.remove()?;
@@ -77,6 +79,13 @@ impl Container {
             cgroup.remove()?;
         }
         entry.remove()
+    }
+
+    /// The container's own groups end with it; what it shared stays.
+    fn leave_resctrl(&self) -> Result<()> {
+        let own = Some(&self.state.intel_rdt_path).filter(|_| self.state.intel_rdt_own);
+        let monitoring = self.state.intel_rdt_mon_path.iter();
+        monitoring.chain(own).try_for_each(|group| resctrl::remove(group))
     }
 
     fn end_processes(&self) -> Result<()> {

@@ -92,7 +92,7 @@ impl Container {
         spec.set_process(Some(options.process.clone()));
         // Its limits are not the process's to set.
         if let Some(linux) = spec.linux_mut() {
-            linux.set_resources(None).set_cgroups_path(None);
+            linux.set_resources(None).set_cgroups_path(None).set_intel_rdt(None);
         }
         let plan_options = plan::Options {
             id: self.id().to_owned(),
@@ -137,6 +137,7 @@ impl Container {
         let started = accompany(plan, &parent, &child, (init.pid, "running")).and_then(|()| {
             raise_rlimits(process, child.pid)?;
             set_oom_score_adj(process, child.pid)?;
+            self.enter_resctrl(child.pid)?;
             ready()?;
             // While it can still be taken back: a caller that cannot be told has no program.
             announce(&child, options.pid_file.as_deref(), options.pidfd_socket.as_deref())?;

@@ -10,6 +10,7 @@ use crate::{
     error::{Context, Error, Kind, Result},
     explain, hooks,
     plan::{Hook, hooks::plan as plan_hooks},
+    resctrl,
     step::Failure,
 };
 
@@ -190,6 +191,44 @@ impl Container {
             return Err(not_running());
         }
         self.cgroup().update(resources, &Hierarchies::probe()?)
+    }
+
+    /// Writes lines to the schemata of its resctrl group; what they do not name stays.
+    ///
+    /// # Errors
+    /// [`Kind::WrongState`] when it is stopped. [`Kind::Unsupported`] when it was created without linux.intelRdt: it is in nobody's group
+    /// then, and a new one would not reach the processes that it has (opencontainers/runc#4827).
+    pub fn update_schemata(&mut self, lines: &[&str]) -> Result<()> {
+        let _lock = self.entry.lock()?;
+        if self.status() == Status::Stopped {
+            return Err(not_running());
+        }
+        if self.state.intel_rdt_path.as_os_str().is_empty() {
+            let what = "cannot change schemata: the container was created without linux.intelRdt";
+            return Err(Error::new(Kind::Unsupported, what));
+        }
+        lines.iter().try_for_each(|line| resctrl::check_line(line))?;
+        resctrl::write_schemata(&self.state.intel_rdt_path, lines)
+    }
+
+    /// # Errors
+    /// When a file of its cgroup cannot be read or understood.
+    pub fn stats(&self) -> Result<cgroup::Stats> {
+        let mut stats = self.cgroup().stats()?;
+        let (group, monitoring) = (&self.state.intel_rdt_path, &self.state.intel_rdt_mon_path);
+        if !group.as_os_str().is_empty() {
+            stats.intel_rdt = resctrl::Stats::collect(group, monitoring.as_deref());
+        }
+        Ok(stats)
+    }
+
+    /// A group that somebody has removed takes nobody.
+    fn enter_resctrl(&self, pid: i32) -> Result<()> {
+        let (group, monitoring) = (&self.state.intel_rdt_path, &self.state.intel_rdt_mon_path);
+        match !group.as_os_str().is_empty() && group.exists() {
+            true => resctrl::enter(group, monitoring.as_deref(), pid),
+            false => Ok(()),
+        }
     }
 
     /// Its control group: processes, statistics, out-of-memory events.

@@ -10,7 +10,10 @@ use std::{
 use oci_spec::runtime::LinuxNamespaceType;
 use serde::{Deserialize, Serialize};
 
-use crate::{cgroup::Place, plan::Plan};
+use crate::{
+    cgroup::Place,
+    plan::{Origin, Plan},
+};
 
 /// The file's content.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,7 +32,11 @@ pub struct State {
     pub namespace_paths: BTreeMap<String, PathBuf>,
     /// What the standard streams were at creation (as for CRIU).
     pub external_descriptors: Vec<String>,
-    pub intel_rdt_path: String,
+    /// The resctrl group that the container is in; empty without linux.intelRdt.
+    pub intel_rdt_path: PathBuf,
+    /// The container's own monitoring group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intel_rdt_mon_path: Option<PathBuf>,
 
     pub oci_version: String,
     pub bundle: PathBuf,
@@ -39,6 +46,10 @@ pub struct State {
     pub annotations: BTreeMap<String, String>,
     pub cgroup: Place,
     pub new_keyring: bool,
+    /// Whether the resctrl group ends with the container: it did not exist before, and is nobody
+    /// else's.
+    #[serde(default)]
+    pub intel_rdt_own: bool,
 }
 
 /// What a container is doing (runtime-spec, runtime.md "State"; `paused` is runc's).
@@ -79,6 +90,7 @@ const NAMESPACES: [(LinuxNamespaceType, &str, &str); 8] = [
 impl State {
     /// The state of a container that is about to be made.
     pub(super) fn new(plan: &Plan, rootless: bool) -> Self {
+        let rdt = plan.intel_rdt.as_ref();
         Self {
             id: plan.id.clone(),
             init_process_pid: 0,
@@ -88,7 +100,8 @@ impl State {
             cgroup_paths: plan.cgroup.place.paths().clone(),
             namespace_paths: namespace_paths(plan, 0),
             external_descriptors: standard_streams(),
-            intel_rdt_path: String::new(),
+            intel_rdt_path: rdt.map(|rdt| rdt.path.clone()).unwrap_or_default(),
+            intel_rdt_mon_path: rdt.and_then(|rdt| rdt.monitoring.clone()),
             oci_version: plan.oci_version.clone(),
             bundle: plan.bundle.clone(),
             rootfs: plan.rootfs.path.clone(),
@@ -96,6 +109,7 @@ impl State {
             annotations: plan.annotations.clone().into_iter().collect(),
             cgroup: plan.cgroup.place.clone(),
             new_keyring: plan.new_keyring,
+            intel_rdt_own: rdt.is_some_and(|rdt| rdt.origin == Origin::Own && !rdt.path.exists()),
         }
     }
 

@@ -24,6 +24,7 @@ pub mod caps;
 mod cgroup_tree;
 pub mod devices;
 pub mod hooks;
+mod intel_rdt;
 pub mod mask;
 pub mod memory_policy;
 mod mount_checks;
@@ -40,6 +41,7 @@ mod system;
 
 pub use devices::Device;
 pub use hooks::{Hook, Hooks};
+pub use intel_rdt::{IntelRdt, Origin, Schema};
 pub(crate) use mount_options::attributes as mount_attributes;
 pub use mount_options::known as known_mount_options;
 pub use mounts::Mount;
@@ -91,6 +93,8 @@ pub struct Plan {
     pub process: Option<Process>,
     pub seccomp: Option<Seccomp>,
     pub cgroup: cgroup::Plan,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intel_rdt: Option<IntelRdt>,
     /// Whether the parent opens the sources of bind mounts: it has rights over the host's files
     /// that a process in another user namespace gives up.
     #[serde(skip)]
@@ -248,7 +252,6 @@ impl Plan {
             process::plan(process, &around, &mut faults, &mut warnings)
         });
         warnings.extend(cgroup.warnings.iter().cloned());
-        system::check_unimplemented(&linux, &mut faults);
         let plan = Self {
             id: options.id.clone(),
             bundle: options.bundle.clone(),
@@ -272,6 +275,7 @@ impl Plan {
             hooks: hooks::plan(spec.hooks().as_ref(), &mut faults),
             cgroup_optional: options.rootless && linux.cgroups_path().is_none(),
             net_devices: net_devices::plan(&linux, &namespaces, host, &mut faults),
+            intel_rdt: intel_rdt::plan(&linux, &options.id, host, &mut faults),
             sources_by_parent: host.euid == 0
                 && host.owns_mounts
                 && namespaces.private(LinuxNamespaceType::User),
@@ -329,6 +333,7 @@ pub(crate) mod tests {
             apparmor: false,
             selinux: false,
             cgroup: cgroup::Hierarchies::default(),
+            resctrl: None,
         }
     }
 

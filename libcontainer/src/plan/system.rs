@@ -240,20 +240,6 @@ pub(super) fn paths(
     paths.collect()
 }
 
-/// Fields of the specification that this version does not carry out: to ignore one would leave the
-/// container with less than its author relies on.
-pub(super) fn check_unimplemented(linux: &Linux, faults: &mut Vec<Error>) {
-    let mut refuse = |at: String, what: &str| {
-        faults.push(
-            Error::new(Kind::Unsupported, format!("cannot do {what}: unsupported by this version"))
-                .at(at),
-        );
-    };
-    if linux.intel_rdt().is_some() {
-        refuse("linux.intelRdt".into(), "Intel RDT");
-    }
-}
-
 /// crun's annotation, which podman sets for `--group-add keep-groups`: 0 is no.
 const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 

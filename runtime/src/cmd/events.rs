@@ -6,7 +6,7 @@ use std::{
 use clap::Args;
 use libcontainer::{
     Error, Kind, Result,
-    cgroup::{Cgroup, Oom},
+    cgroup::Oom,
     container::{Container, Status},
     error::Context,
 };
@@ -61,27 +61,29 @@ information is displayed once every 5 seconds."#;
             return Err(Error::new(Kind::WrongState, what));
         }
         match self.stats {
-            true => stats(&self.id, &container.cgroup())?,
-            false => watch(&self.id, &container.cgroup(), self.interval)?,
+            true => stats(&container)?,
+            false => watch(&container, self.interval)?,
         }
         Ok(0)
     }
 }
 
-fn stats(id: &str, cgroup: &Cgroup) -> Result<()> {
-    output::json(&Event { kind: "stats", id, data: Some(cgroup.stats()?) })
+fn stats(container: &Container) -> Result<()> {
+    let data = Some(container.stats()?);
+    output::json(&Event { kind: "stats", id: container.id(), data })
 }
 
 /// Prints statistics every `interval` and every out-of-memory event, until the cgroup is empty.
-fn watch(id: &str, cgroup: &Cgroup, interval: Duration) -> Result<()> {
-    let mut watch = cgroup.oom()?;
+fn watch(container: &Container, interval: Duration) -> Result<()> {
+    let id = container.id();
+    let mut watch = container.cgroup().oom()?;
     let mut next = Instant::now() + interval;
     loop {
         let left = next.saturating_duration_since(Instant::now());
         if left.is_zero() {
             next += interval;
             // A reading that fails once, between two others, is no reason to stop watching.
-            stats(id, cgroup).unwrap_or_else(|error| log::warning(&error.to_string()));
+            stats(container).unwrap_or_else(|error| log::warning(&error.to_string()));
             continue;
         }
         if !readable(&watch, left)? {

@@ -54,7 +54,7 @@ struct Linux {
     seccomp: Seccomp,
     apparmor: Switch,
     selinux: Switch,
-    intel_rdt: Switch,
+    intel_rdt: IntelRdt,
     mount_extensions: MountExtensions,
     net_devices: Switch,
     memory_policy: MemoryPolicy,
@@ -85,6 +85,13 @@ struct Seccomp {
 struct MemoryPolicy {
     modes: [PolicyMode; 7],
     flags: [PolicyFlag; 3],
+}
+
+#[derive(Serialize)]
+struct IntelRdt {
+    enabled: bool,
+    schemata: bool,
+    monitoring: bool,
 }
 
 #[derive(Serialize)]
@@ -155,7 +162,7 @@ impl Linux {
             seccomp: Seccomp::new(),
             apparmor: ON,
             selinux: ON,
-            intel_rdt: OFF,
+            intel_rdt: IntelRdt { enabled: true, schemata: true, monitoring: true },
             mount_extensions: MountExtensions { idmap: ON },
             net_devices: ON,
             memory_policy: MEMORY_POLICY,

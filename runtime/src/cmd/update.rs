@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use libcontainer::{Error, Kind, Result, container::Container};
+use libcontainer::{Result, container::Container};
 
 use crate::{cli::Verb, globals::Globals, log, resources::Limits};
 
@@ -44,25 +44,20 @@ impl Verb for Update {
                 log::warning(&format!("Setting --{flag} is ignored and will be removed"));
             }
         }
-        refuse_rdt("CAT: l3 cache", self.l3_cache_schema.as_deref())?;
-        refuse_rdt("MBA: memory bandwidth", self.mem_bw_schema.as_deref())?;
         let resources = match &self.resources {
             Some(path) => Limits::read(path)?,
             None => self.limits.resources()?,
         };
+        let schemata: Vec<_> = [&self.l3_cache_schema, &self.mem_bw_schema]
+            .into_iter()
+            .filter_map(|schema| schema.as_deref().filter(|schema| !schema.is_empty()))
+            .collect();
+        // All or nothing, so that a refusal leaves the cgroup's limits, too.
+        if !schemata.is_empty() {
+            container.update_schemata(&schemata)?;
+        }
         let warnings = container.update(&resources)?;
         warnings.iter().for_each(|warning| log::warning(warning));
         Ok(0)
-    }
-}
-
-/// A schema can only be changed in a group that `create` has made, and linux.intelRdt is refused
-/// there.
-fn refuse_rdt(what: &str, schema: Option<&str>) -> Result<()> {
-    match schema {
-        None | Some("") => Ok(()),
-        Some(_) => {
-            Err(Error::new(Kind::Unsupported, format!("Intel RDT/{what} schema is not enabled")))
-        }
     }
 }

@@ -12,7 +12,10 @@ use rustix::io::Errno;
 use serde::Serialize;
 
 use super::{Place, dir::Dir};
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    resctrl,
+};
 
 /// Statistics of a container's cgroup.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -24,13 +27,10 @@ pub struct Stats {
     pub blkio: Blkio,
     /// By page size: `2MB`.
     pub hugetlb: BTreeMap<String, Hugetlb>,
-    intel_rdt: IntelRdt,
+    /// From resctrl, not from the cgroup: whoever knows the container's group fills it in.
+    pub intel_rdt: resctrl::Stats,
     network_interfaces: Option<[(); 0]>,
 }
-
-/// Readers of runc's JSON expect the object; filling it is for whoever manages resctrl groups.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-struct IntelRdt {}
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Cpu {
