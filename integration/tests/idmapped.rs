@@ -18,9 +18,11 @@ const SIZE: u32 = 65_536;
 
 /// False on an older runtime that says itself that it cannot.
 fn maps_ids(test: &Test) -> bool {
+    let features = || test.call(&["features"]).stdout;
     let can = test.runtime.is(Kind::Rtn)
-        || test.call(&["features"]).json().pointer("/linux/mountExtensions/idmap/enabled")
-            == Some(&json!(true));
+        || serde_json::from_str::<Value>(&features()).is_ok_and(|features| {
+            features.pointer("/linux/mountExtensions/idmap/enabled") == Some(&json!(true))
+        });
     if !can {
         skipped("this runtime has no id-mapped mounts");
     }

@@ -323,7 +323,7 @@ fn a_link_does_not_lead_a_mount_into_proc() {
 #[test]
 fn copy_symlink_makes_the_same_link() {
     let test = Test::new();
-    only_on!(test, [Rtn, Crun], "an extension of crun's");
+    only_on!(test, [Rtn], "an extension of crun's, which fails at a dangling link before 1.19");
     let things = things(&test);
     let mut bundle = test.bundle();
     for name in ["link", "dangling", "file"] {
@@ -442,7 +442,9 @@ fn tmpcopyup_keeps_owners_modes_and_kinds() {
         let stat = facts.stats[&format!("/data{name}")].as_ref().expect("a copy");
         (stat.kind.as_str(), stat.mode, stat.uid, stat.gid)
     };
-    assert_eq!(seen(""), ("dir", 0o2750, 0, 0));
+    if !test.excuses(&[Kind::Crun], "1.8 has a mode of its own for the top") {
+        assert_eq!(seen(""), ("dir", 0o2750, 0, 0));
+    }
     assert_eq!(seen("/setuid"), ("file", 0o6755, 3, 4));
     assert_eq!(seen("/secret"), ("file", 0, 3, 4));
     assert_eq!(seen("/plain"), ("file", 0o640, 3, 4));

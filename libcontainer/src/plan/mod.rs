@@ -221,18 +221,18 @@ impl Plan {
             &host.cgroup,
             &mut faults,
         );
-        let surroundings =
-            mounts::Surroundings {
-                bundle: &options.bundle,
-                mount_label: linux.mount_label().as_deref().filter(|_| host.selinux).map(|label| {
-                    (mount_label::context_type(spec.annotations(), &mut faults), label)
-                }),
-                cgroup: &cgroup,
-                hierarchies: &host.cgroup,
-                namespaces: &namespaces,
-                linux: &linux,
-                host,
-            };
+        let label = linux.mount_label().as_deref().filter(|_| host.selinux);
+        let label =
+            label.map(|label| (mount_label::context_type(spec.annotations(), &mut faults), label));
+        let surroundings = mounts::Surroundings {
+            bundle: &options.bundle,
+            mount_label: label,
+            cgroup: &cgroup,
+            hierarchies: &host.cgroup,
+            namespaces: &namespaces,
+            maps: &mount_idmap::ContainerMaps::new(&linux),
+            host,
+        };
         let listed = spec.mounts().as_deref().unwrap_or_default();
         let mut mounts = mounts::plan(listed, &surroundings, &mut faults, &mut warnings);
         if let Some(dir) = &options.notify_dir {

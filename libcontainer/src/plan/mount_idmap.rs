@@ -10,6 +10,25 @@ use super::{
 };
 use crate::error::Error;
 
+/// linux.uidMappings and linux.gidMappings, in the order of the container's ids.
+#[derive(Debug, Default)]
+pub(crate) struct ContainerMaps {
+    uids: Vec<IdMap>,
+    gids: Vec<IdMap>,
+}
+
+impl ContainerMaps {
+    /// What is wrong with them is said elsewhere.
+    pub(crate) fn new(linux: &oci::Linux) -> Self {
+        let sorted = |maps| {
+            let mut maps = id_maps("", maps, &mut Vec::new());
+            maps.sort_unstable_by_key(|map| map.container);
+            maps
+        };
+        Self { uids: sorted(linux.uid_mappings()), gids: sorted(linux.gid_mappings()) }
+    }
+}
+
 /// The owners that a bind mount shows in place of its files' own (mount_setattr(2),
 /// MOUNT_ATTR_IDMAP, Linux 5.12).
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -141,13 +160,14 @@ fn parse(
     let (mut uids, mut gids) = (Vec::new(), Vec::new());
     let parsed = text.split(';').filter(|part| !part.is_empty()).try_for_each(|part| {
         let (list, field, ranges) = match part.split_once('=') {
-            Some(("uids", ranges)) => (&mut uids, around.linux.uid_mappings(), ranges),
-            Some(("gids", ranges)) => (&mut gids, around.linux.gid_mappings(), ranges),
+            Some(("uids", ranges)) => (&mut uids, &around.maps.uids, ranges),
+            Some(("gids", ranges)) => (&mut gids, &around.maps.gids, ranges),
             _ => return Err(format!("invalid mapping {part:?}: neither \"uids=\" nor \"gids=\"")),
         };
         ranges.split('#').try_for_each(|range| read_range(list, range, field))
     });
-    if let Err(what) = parsed {
+    let checked = parsed.and_then(|()| [&uids, &gids].into_iter().try_for_each(|list| check(list)));
+    if let Err(what) = checked {
         let error = Error::config(at, what);
         faults.push(error.hint("as in idmap=uids=0-100000-1000#1000-0-1;gids=@0-0-1000: id of the file, id that is shown, how many; @ means that the second one is an id of the container"));
         return None;
@@ -157,50 +177,51 @@ fn parse(
 
 /// Reads `[@]from-to-size`. With the `@`, `to` is an id of the container: then a range falls into
 /// as many as the container's user namespace maps it in.
-fn read_range(
-    list: &mut Vec<IdMap>,
-    text: &str,
-    container: &Option<Vec<oci::LinuxIdMapping>>,
-) -> Result<(), String> {
+fn read_range(list: &mut Vec<IdMap>, text: &str, container: &[IdMap]) -> Result<(), String> {
     let numbers = text.strip_prefix('@').unwrap_or(text);
     let numbers: Vec<u32> = numbers.split('-').map_while(|number| number.parse().ok()).collect();
     let [from, to, size] = numbers[..] else {
         return Err(format!("invalid mapping {text:?}: three numbers are expected"));
     };
     let range = IdMap { container: from, host: to, size };
-    let ranges = match text.starts_with('@') {
-        false => vec![range],
-        true => translate(range, &id_maps("", container, &mut Vec::new()))
-            .ok_or_else(|| format!("invalid mapping {text:?}: the container's user namespace (linux.uidMappings, linux.gidMappings) does not map it"))?,
-    };
-    for range in ranges {
-        if list.len() == MAP_LINES {
-            return Err(format!("invalid mapping: the kernel takes at most {MAP_LINES} ranges"));
-        }
-        if let Some(what) = map_fault(list, &range) {
-            return Err(format!("{what} ({text:?})"));
-        }
-        list.push(range);
+    if let Some(what) = map_fault(&[], &range) {
+        return Err(format!("{what} ({text:?})"));
     }
-    Ok(())
+    match text.starts_with('@') {
+        false => list.push(range),
+        true => list.extend(translate(range, container).ok_or_else(|| format!("invalid mapping {text:?}: the container's user namespace (linux.uidMappings, linux.gidMappings) does not map it"))?),
+    }
+    match list.len() <= MAP_LINES {
+        true => Ok(()),
+        false => Err(format!("invalid mapping: the kernel takes at most {MAP_LINES} ranges")),
+    }
+}
+
+/// No id may be mapped twice, on either side.
+fn check(list: &[IdMap]) -> Result<(), String> {
+    let overlap = |first: fn(&IdMap) -> u32| {
+        let mut list: Vec<&IdMap> = list.iter().collect();
+        list.sort_unstable_by_key(|map| first(map));
+        list.is_sorted_by(|a, b| first(b) - first(a) >= a.size)
+    };
+    match overlap(|map| map.container) && overlap(|map| map.host) {
+        true => Ok(()),
+        false => Err("invalid mapping: ranges overlap".to_owned()),
+    }
 }
 
 /// `range` with ids of the host in place of the container's; `None` where they are not mapped.
 fn translate(range: IdMap, maps: &[IdMap]) -> Option<Vec<IdMap>> {
     let IdMap { mut container, host: mut inside, size: mut left } = range;
     let mut result = Vec::new();
+    let mut next = maps.partition_point(|map| map.container <= inside).checked_sub(1)?;
     while left > 0 {
-        let (map, offset) = maps.iter().find_map(|map| {
-            let offset = inside.checked_sub(map.container)?;
-            (offset < map.size).then_some((map, offset))
-        })?;
-        let size = left.min(map.size - offset);
+        let map = maps.get(next)?;
+        let offset = inside.checked_sub(map.container)?;
+        let size = left.min(map.size.checked_sub(offset).filter(|size| *size > 0)?);
         result.push(IdMap { container, host: map.host.checked_add(offset)?, size });
-        left -= size;
-        if left > 0 {
-            container = container.checked_add(size)?;
-            inside = inside.checked_add(size)?;
-        }
+        (container, inside, left) = (container + size, inside + size, left - size);
+        next += 1;
     }
     Some(result)
 }
@@ -234,18 +255,30 @@ mod tests {
         assert_eq!(translate(map(500, 0, 10), &MAPS), both);
         assert_eq!(translate(map(0, 65_535, 2), &MAPS), None);
         assert_eq!(translate(map(0, 1_000_000, 1), &MAPS), None);
-        assert_eq!(translate(map(u32::MAX, 0, 10), &MAPS), None);
+        assert_eq!(translate(map(0, 0, 1), &[]), None);
+        let gap = [map(0, 1000, 1), map(2, 2000, 1)];
+        assert_eq!(translate(map(0, 0, 3), &gap), None);
+        assert_eq!(translate(map(0, 1, 1), &gap), None);
+        assert_eq!(translate(map(9, 2, 1), &gap), Some(vec![map(9, 2000, 1)]));
+    }
+
+    #[test]
+    fn no_id_is_mapped_twice() {
+        assert!(check(&[map(10, 0, 5), map(0, 5, 10)]).is_ok());
+        assert!(check(&[map(0, 0, 5), map(4, 10, 1)]).is_err());
+        assert!(check(&[map(0, 14, 5), map(5, 10, 5)]).is_err());
+        assert!(check(&[map(0, 0, 1), map(0, 1, 1)]).is_err());
     }
 
     #[test]
     fn ranges_are_three_numbers() {
         let read = |text: &str| {
             let mut list = Vec::new();
-            read_range(&mut list, text, &None).map(|()| list)
+            read_range(&mut list, text, &MAPS).map(|()| list)
         };
         assert_eq!(read("0-1000-10"), Ok(vec![map(0, 1000, 10)]));
         for text in
-            ["", "0", "0-1", "0-1-2-3", "a-1-2", "0-1-0", "0-4294967295-2", "-1-0-1", "@0-0-1"]
+            ["", "0", "0-1", "0-1-2-3", "a-1-2", "0-1-0", "0-4294967295-2", "-1-0-1", "@0-70000-1"]
         {
             assert!(read(text).is_err(), "{text}");
         }

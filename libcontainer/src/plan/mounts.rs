@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 
 use super::{
     Namespaces, Text, cgroup_tree, mount_checks as checks,
-    mount_idmap::{self, MountIdMap},
+    mount_idmap::{self, ContainerMaps, MountIdMap},
     mount_label,
     mount_options::{self, Words},
     process::clean,
@@ -129,7 +129,7 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) cgroup: &'a cgroup::Plan,
     pub(crate) hierarchies: &'a Hierarchies,
     pub(crate) namespaces: &'a Namespaces,
-    pub(crate) linux: &'a oci::Linux,
+    pub(crate) maps: &'a ContainerMaps,
     pub(crate) host: &'a Host,
 }
 
@@ -347,7 +347,7 @@ mod tests {
             cgroup: &cgroup,
             hierarchies,
             namespaces,
-            linux: &serde_json::from_value(linux()).unwrap(),
+            maps: &ContainerMaps::new(&serde_json::from_value(linux()).unwrap()),
             host: &crate::plan::tests::host(),
         };
         let mounts: Vec<oci::Mount> = serde_json::from_value(json).unwrap();
