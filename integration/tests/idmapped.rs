@@ -263,6 +263,52 @@ fn a_relative_range_may_cover_several_of_the_containers() {
 }
 
 #[test]
+fn a_mapped_volume_is_shared_with_the_host_only_if_it_is_to_be() {
+    let test = Test::new();
+    if !maps_ids(&test) {
+        return;
+    }
+    let source = source(&test);
+    // A mount of its own: the one that the root filesystem is on becomes private.
+    mount(Some("tmpfs"), &source, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("a tmpfs");
+    fs::create_dir(source.join("late")).expect("a directory");
+    for (name, root, options, shared) in [
+        ("shared", "rshared", &["rbind", "rshared"][..], true),
+        ("plain", "rslave", &["rbind"], false),
+        ("slave", "rshared", &["rbind", "rslave"], false),
+    ] {
+        let bundle = test
+            .bundle_named(name)
+            .edit(|config| config["linux"]["rootfsPropagation"] = json!(root))
+            .capabilities(&["CAP_SYS_ADMIN"])
+            .mount(mapped(&source, options, ranges(0, 0, 100), ranges(0, 0, 100)))
+            .args(&["/bin/probe", "try", "mount-tmpfs", "/m/late"]);
+        let output = test.run(&bundle);
+        let arrived = umount(&source.join("late")).is_ok();
+        assert_eq!(output.stdout.trim(), "ok", "{output:?}");
+        if arrived != shared
+            && test.excuses(&[Kind::Runc, Kind::Crun], &format!("{name}: {arrived}"))
+        {
+            continue;
+        }
+        assert_eq!(arrived, shared, "{name}");
+    }
+    umount(&source).expect("umount");
+}
+
+#[test]
+fn the_hosts_own_user_namespace_maps_nothing() {
+    let test = Test::new();
+    if !maps_ids(&test) {
+        return;
+    }
+    only_on!(test, [Rtn], "runc wants maps for it");
+    let bundle = test.bundle().namespace("user", Some(Path::new("/proc/self/ns/user")));
+    let bundle = bundle.mount(bind(&source(&test), "/m", &["bind", "idmap"]));
+    test.create_fails(&bundle).fails_with("(config.json: mounts[6])");
+}
+
+#[test]
 fn many_mounts_with_one_mapping() {
     let test = Test::new();
     if !maps_ids(&test) {

@@ -17,7 +17,7 @@ use rustix::{
 };
 
 use crate::{
-    error::{Context, Error, Result},
+    error::{Context, Error, Kind, Result},
     idmap,
     init::Fds,
     launch,
@@ -66,7 +66,9 @@ fn open_one<'p>(
     joined: &[NamespaceFd],
     owners: &mut Owners<'p>,
 ) -> Result<Source> {
-    let source = Source::open(mount)
+    // As if it were copied in the container's mount namespace: see `rootfs::prepare`.
+    let peer = !plan.sources_by_parent && plan.rootfs.propagation.kind() == libc::MS_SHARED;
+    let source = Source::open(mount, peer)
         .doing(|| format!("cannot open mount source {:?}", mount.source.to_string_lossy()))
         .map_err(|error| error.at(format!("{}.source", mount.at())))?;
     let Some(idmap) = &mount.idmap else { return Ok(source) };
@@ -88,6 +90,10 @@ impl<'p> Owners<'p> {
     ) -> Result<BorrowedFd<'a>> {
         let theirs = joined.iter().find(|fd| fd.kind() == LinuxNamespaceType::User);
         if let (Mapping::Container, Some(theirs)) = (&idmap.mapping, theirs) {
+            if theirs.is_own()? {
+                let what = "invalid mapping: the container's user namespace is the runtime's own";
+                return Err(Error::new(Kind::InvalidConfig, what));
+            }
             return Ok(theirs.as_fd());
         }
         if !self.0.contains_key(&idmap.mapping) {

@@ -133,13 +133,13 @@ fn bind(root: &Root, mount: &Mount, source: Option<&Source>) -> Result<(), Errno
     let from = match source {
         Some(source) => source,
         None => {
-            opened = Source::open(mount)?;
+            opened = Source::open(mount, true)?;
             &opened
         }
     };
-    let tree = match from {
+    let (tree, peer) = match from {
         Source::Link(target) => return link(root, mount, target),
-        Source::Tree(tree) => tree,
+        Source::Tree { tree, peer } => (tree, *peer),
     };
     let kind = FileType::from_raw_mode(fstat(tree)?.st_mode);
     let target = target(root, mount, Some(kind))?;
@@ -148,8 +148,7 @@ fn bind(root: &Root, mount: &Mount, source: Option<&Source>) -> Result<(), Errno
         return Err(Errno::NOTDIR);
     }
     attach(tree, &target)?;
-    if source.is_some() {
-        // It was copied outside, where it may be a peer of the host's mount.
+    if !peer {
         propagate(tree.as_fd(), Propagation(libc::MS_SLAVE | libc::MS_REC))?;
     }
     set_attributes(tree.as_fd(), false, mount.set, mount.clear)?;

@@ -22,15 +22,17 @@ use crate::{
 /// What is put at the destination.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// A detached copy of the host's mount.
-    Tree(OwnedFd),
+    /// A detached copy of the host's mount, and whether it may stay a peer of it
+    /// (mount_namespaces(7)).
+    Tree { tree: OwnedFd, peer: bool },
     /// The source is a link and wanted as such: where it points to.
     Link(CString),
 }
 
 impl Source {
-    /// Opens the source of a bind mount.
-    pub(crate) fn open(mount: &Mount) -> Result<Self, Errno> {
+    /// Opens the source of a bind mount. In the container's mount namespace, which is cut off from
+    /// the host's as its rootfsPropagation says, every copy may stay a `peer`.
+    pub(crate) fn open(mount: &Mount, peer: bool) -> Result<Self, Errno> {
         let (recursive, link) = match mount.action {
             Action::Bind { recursive, link } => (recursive, link),
             _ => (false, SourceLink::Followed),
@@ -43,12 +45,13 @@ impl Source {
                 Err(errno) => return Err(errno),
             }
         }
-        open_source(&mount.source, recursive, link != SourceLink::Mounted).map(Self::Tree)
+        let tree = open_source(&mount.source, recursive, link != SourceLink::Mounted)?;
+        Ok(Self::Tree { tree, peer })
     }
 
     pub(crate) fn handle(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Tree(tree) => Some(tree.as_fd()),
+            Self::Tree { tree, .. } => Some(tree.as_fd()),
             Self::Link(_) => None,
         }
     }
@@ -62,7 +65,7 @@ impl Source {
         recursive: bool,
     ) -> Result<(), Errno> {
         use std::os::fd::AsRawFd;
-        let Self::Tree(tree) = self else { return Ok(()) };
+        let Self::Tree { tree, .. } = self else { return Ok(()) };
         let attr = MountAttr {
             attr_set: libc::MOUNT_ATTR_IDMAP,
             userns_fd: namespace.as_raw_fd() as u64,
