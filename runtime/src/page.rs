@@ -3,7 +3,10 @@
 //! The page is made from the plan's JSON, so it shows what `rtn plan --format json` has, and a
 //! part that is not there takes no line.
 
+mod cgroup;
 mod scheduling;
+
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -16,11 +19,11 @@ pub(crate) fn plan(plan: &Value) -> String {
         ("container", container(plan)),
         ("namespaces", namespaces(&plan["namespaces"])),
         ("id maps", id_maps(&plan["namespaces"]["user"])),
-        ("cgroup", cgroup(&plan["cgroup"])),
+        ("cgroup", cgroup::lines(&plan["cgroup"])),
         ("rootfs", rootfs(&plan["rootfs"])),
         ("mounts", table(&rows(&plan["mounts"], mount))),
-        ("devices", table(&rows(&plan["devices"], device))),
-        ("net devices", rows(&plan["net_devices"], net_device)),
+        ("devices", devices(plan)),
+        ("net devices", rows(&plan["netDevices"], net_device)),
         ("names", names(plan)),
         (
             "sysctls",
@@ -28,12 +31,13 @@ pub(crate) fn plan(plan: &Value) -> String {
                 format!("{} = {}", one["name"].text(), one["value"].text())
             }),
         ),
-        ("masked", wrap(words(&plan["masked_paths"]))),
-        ("read-only", wrap(words(&plan["readonly_paths"]))),
+        ("masked", wrap(words(&plan["maskedPaths"]))),
+        ("read-only", wrap(words(&plan["readonlyPaths"]))),
         ("hooks", hooks(&plan["hooks"])),
         ("process", process(&plan["process"])),
         ("capabilities", capabilities(&plan["process"]["capabilities"])),
         ("seccomp", seccomp(&plan["seccomp"])),
+        ("annotations", table(&annotations(&plan["annotations"]))),
         ("warnings", rows(&plan["warnings"], |one| one.text())),
     ];
     let blocks = blocks.iter().filter(|(_, lines)| !lines.is_empty());
@@ -121,8 +125,8 @@ fn command(args: &Value) -> String {
 }
 
 fn container(plan: &Value) -> Vec<String> {
-    let keyring = if plan["new_keyring"] == true { ", session keyring of its own" } else { "" };
-    let versions = format!("OCI {}{keyring}", plan["oci_version"].text());
+    let keyring = if plan["newKeyring"] == true { ", session keyring of its own" } else { "" };
+    let versions = format!("OCI {}{keyring}", plan["ociVersion"].text());
     vec![
         format!("{}  ({versions})", plan["id"].text()),
         format!("bundle {}", plan["bundle"].text()),
@@ -148,7 +152,7 @@ fn namespaces(namespaces: &Value) -> Vec<String> {
         say("joined", &[kind, path]);
     }
     say("host's", &host);
-    let offsets = namespaces["time_offsets"].text();
+    let offsets = namespaces["timeOffsets"].text();
     lines.extend(offsets.lines().map(|line| format!("clock   {line}")));
     lines
 }
@@ -165,94 +169,44 @@ fn id_maps(user: &Value) -> Vec<String> {
     let uids = rows(&user["uidMappings"], |one| map("uids", one));
     let gids = rows(&user["gidMappings"], |one| map("gids", one));
     let mut lines = table(&[uids, gids].concat());
-    match user["written_by"].as_str() {
+    match user["writtenBy"].as_str() {
         Some("helpers") => lines.push("written by newuidmap and newgidmap".into()),
-        Some("own_id") => lines.push("written without privilege; setgroups is denied".into()),
+        Some("ownId") => lines.push("written without privilege; setgroups is denied".into()),
         _ => (),
     }
     lines
 }
 
-/// The directories, then what is written there.
-fn cgroup(cgroup: &Value) -> Vec<String> {
-    let place = &cgroup["place"];
-    if place["manager"] == "disabled" {
-        return vec!["that of the caller".into()];
-    }
-    let mut lines = directories(&place["paths"]);
-    lines.extend(table(&writes(cgroup["limits"]["writes"].list())));
-    let devices = &cgroup["limits"]["devices"];
-    if !devices.is_null() {
-        lines.push(format!("device program {devices}"));
-    }
-    lines
-}
-
-/// Most v1 hierarchies have the same path below their mount points: `/docker/1`, in cpu, memory, ….
-fn directories(paths: &Value) -> Vec<String> {
-    let paths: Vec<_> = paths.as_object().into_iter().flat_map(|paths| paths.values()).collect();
-    if let [only] = paths.as_slice() {
-        return vec![only.text()];
-    }
-    let mut groups: Vec<(String, Vec<String>)> = Vec::new();
-    for path in paths {
-        let path = path.text();
-        let below = path.strip_prefix("/sys/fs/cgroup/").and_then(|path| path.split_once('/'));
-        let (hierarchy, rest) = below.unwrap_or(("/", &path));
-        match groups.iter_mut().find(|(other, _)| other[1..] == *rest) {
-            Some((_, hierarchies)) => hierarchies.push(hierarchy.to_owned()),
-            None => groups.push((format!("/{rest}"), vec![hierarchy.to_owned()])),
-        }
-    }
-    let lines = groups.into_iter().flat_map(|(path, hierarchies)| {
-        let list = wrap(hierarchies).into_iter().map(|line| format!("  in {line}"));
-        std::iter::once(path).chain(list)
-    });
-    lines.collect()
-}
-
-/// File and value; the values of a file that is written several times in a row share its name.
-fn writes(writes: &[Value]) -> Vec<[String; 2]> {
-    let same_file = |a: &Value, b: &Value| a["file"] == b["file"];
-    let rows = writes.chunk_by(same_file).flat_map(|run| {
-        let values: Vec<_> = run.iter().map(|one| one["value"].text()).collect();
-        let file = std::iter::once(run[0]["file"].text()).chain(std::iter::repeat(String::new()));
-        let last = values.len() - 1;
-        let value = |(at, value)| if at < last { format!("{value},") } else { value };
-        let lines = wrap(values.into_iter().enumerate().map(value).collect());
-        file.zip(lines).map(|(file, line)| [file, line]).collect::<Vec<_>>()
-    });
-    rows.collect()
-}
-
 fn rootfs(rootfs: &Value) -> Vec<String> {
     let readonly = if rootfs["readonly"] == true { "read-only" } else { "writable" };
-    let entrance = rootfs["entrance"].text().replace('_', " ");
+    let entrance = match rootfs["entrance"].as_str() {
+        Some("pivotRoot") => "pivot_root",
+        Some("moveMount") => "MS_MOVE and chroot",
+        _ => "chroot",
+    };
     let how = format!("{readonly}, {}, entered by {entrance}", rootfs["propagation"].text());
     vec![rootfs["path"].text(), how]
 }
 
-/// Destination, filesystem type, options, and a source that is more than the type's name.
-fn mount(mount: &Value) -> [String; 4] {
+/// Index in config.json, destination, filesystem type, options, and a source that is more than the
+/// type's name.
+fn mount(mount: &Value) -> [String; 5] {
     let (kind, data) = action(&mount["action"]);
     let flags = |key: &str, no: &str| rows(&mount[key], |one| format!("{no}{}", one.text()));
-    let mut options = [
-        flags("set", ""),
-        flags("clear", "no "),
-        flags("set_all", "r"),
-        flags("clear_all", "no r"),
-    ]
-    .concat();
+    let mut options =
+        [flags("set", ""), flags("clear", "no "), flags("setAll", "r"), flags("clearAll", "no r")]
+            .concat();
     options.extend(words(&mount["propagation"]));
     options.extend(id_map(&mount["idmap"]));
-    options.extend((mount["destination_nofollow"] == true).then(|| "dest-nofollow".to_owned()));
+    options.extend((mount["destinationNofollow"] == true).then(|| "dest-nofollow".to_owned()));
     options.extend(data);
-    if mount["late_readonly"] == true {
+    if mount["lateReadonly"] == true {
         options.push("(read-only once filled)".into());
     }
     let source = Some(mount["source"].text()).filter(|source| *source != kind);
     let source = source.map(|source| format!("from {source}")).unwrap_or_default();
-    [mount["destination"].text(), kind, options.join(" "), source]
+    let index = mount["index"].as_u64().map(|index| format!("[{index}]")).unwrap_or_default();
+    [index, mount["destination"].text(), kind, options.join(" "), source]
 }
 
 /// As crun writes it: `idmap=uids=0-1000-10#…;gids=…`.
@@ -287,8 +241,15 @@ fn action(action: &Value) -> (String, Vec<String>) {
         None => "",
     };
     let data = [filesystem["data"].text(), action["remount"]["data"].text(), link.to_owned()];
-    let copy_up = (filesystem["copy_up"] == true).then(|| "tmpcopyup".to_owned());
+    let copy_up = (filesystem["copyUp"] == true).then(|| "tmpcopyup".to_owned());
     (kind, data.into_iter().filter(|data| !data.is_empty()).chain(copy_up).collect())
+}
+
+fn devices(plan: &Value) -> Vec<String> {
+    match plan["furnishDev"] == false {
+        true => vec!["none: /dev is a directory of the host".into()],
+        false => table(&rows(&plan["devices"], device)),
+    }
 }
 
 /// Path, node, mode, owner, how.
@@ -303,6 +264,18 @@ fn device(device: &Value) -> [String; 5] {
 fn names(plan: &Value) -> Vec<String> {
     let line = |key: &str| (!plan[key].is_null()).then(|| format!("{key} {}", plan[key].text()));
     ["hostname", "domainname"].into_iter().filter_map(line).collect()
+}
+
+/// Hooks and `rtn state` get them; long values are cut off.
+fn annotations(annotations: &Value) -> Vec<[String; 2]> {
+    const LENGTH: usize = 60;
+    let all: BTreeMap<_, _> = annotations.as_object().into_iter().flatten().collect();
+    let row = |(name, value): (&String, &Value)| {
+        let value = shell(value).replace(char::is_control, " ");
+        let cut = if value.chars().count() > LENGTH { " …" } else { "" };
+        [name.clone(), value.chars().take(LENGTH).collect::<String>() + cut]
+    };
+    all.into_iter().map(row).collect()
 }
 
 fn hooks(hooks: &Value) -> Vec<String> {
@@ -331,7 +304,7 @@ fn process(process: &Value) -> Vec<String> {
             lines.push(format!("{label:8}{text}"));
         }
     };
-    let groups = words(&process["additional_gids"]).join(" ");
+    let groups = words(&process["additionalGids"]).join(" ");
     let groups = if groups.is_empty() { groups } else { format!(" and groups {groups}") };
     let umask = process["umask"].as_u64().unwrap_or_default();
     let user = format!("{}:{}{groups}", process["uid"], process["gid"]);
@@ -361,18 +334,18 @@ fn attributes(process: &Value) -> Vec<String> {
         let size = if *rows == 0 { String::new() } else { format!(" {columns}x{rows}") };
         list.push(format!("terminal{size}"));
     }
-    if process["no_new_privileges"] == true {
+    if process["noNewPrivileges"] == true {
         list.push("no new privileges".into());
     }
     let named = [
-        ("oom_score_adj", "oom_score_adj"),
-        ("apparmor_profile", "AppArmor profile"),
-        ("selinux_label", "SELinux label"),
+        ("oomScoreAdj", "oom_score_adj"),
+        ("apparmorProfile", "AppArmor profile"),
+        ("selinuxLabel", "SELinux label"),
         ("personality", "personality"),
     ];
     let named = named.iter().filter(|(key, _)| !process[key].is_null());
     list.extend(named.map(|(key, name)| format!("{name} {}", process[key].text())));
-    match process["preserve_fds"].as_u64() {
+    match process["preserveFds"].as_u64() {
         None | Some(0) => (),
         Some(count) => list.push(format!("{count} descriptors from 3 on")),
     }
@@ -414,8 +387,10 @@ fn seccomp(seccomp: &Value) -> Vec<String> {
     about.push(format!("{} instructions", filter["instructions"]));
     about.extend(rows(&filter["flags"], |flag| format!("flag {}", flag.text())));
     lines.push(about.join(", "));
-    let listener = seccomp["listener_path"].as_str();
+    let listener = seccomp["listenerPath"].as_str();
     lines.extend(listener.map(|path| format!("listener goes to {path}")));
+    let metadata = seccomp["listenerMetadata"].as_str().filter(|text| !text.is_empty());
+    lines.extend(metadata.map(|text| format!("with the metadata {}", shell(&text.into()))));
     lines
 }
 
@@ -426,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_part_that_is_not_there_takes_no_line() {
-        let page = plan(&json!({"id": "a", "bundle": "/b", "oci_version": "1.3.0"}));
+        let page = plan(&json!({"id": "a", "bundle": "/b", "ociVersion": "1.3.0"}));
         let first = "container    a  (OCI 1.3.0)\n             bundle /b\n";
         assert!(page.starts_with(first), "{page}");
         assert!(!page.contains("mounts"), "{page}");
@@ -435,18 +410,18 @@ mod tests {
     #[test]
     fn every_option_of_a_mount_is_shown() {
         let row = mount(&json!({
-            "destination": "/tmp", "source": "tmpfs", "set": ["nosuid"], "clear": ["noexec"],
-            "set_all": ["ro"], "propagation": ["rslave"], "late_readonly": true,
-            "action": {"filesystem": {"type": "tmpfs", "data": "size=1k", "copy_up": true}},
+            "index": 2, "destination": "/tmp", "source": "tmpfs", "set": ["nosuid"], "clear": ["noexec"],
+            "setAll": ["ro"], "propagation": ["rslave"], "lateReadonly": true,
+            "action": {"filesystem": {"type": "tmpfs", "data": "size=1k", "copyUp": true}},
         }));
         let options = "nosuid no noexec rro rslave size=1k tmpcopyup (read-only once filled)";
-        assert_eq!(row, ["/tmp", "tmpfs", options, ""]);
+        assert_eq!(row, ["[2]", "/tmp", "tmpfs", options, ""]);
         let bind = mount(
             &json!({"destination": "/b", "source": "/a", "action": {"bind": {"recursive": true}}}),
         );
-        assert_eq!(bind, ["/b", "rbind", "", "from /a"]);
+        assert_eq!(bind, ["", "/b", "rbind", "", "from /a"]);
         let mapped = mount(&json!({
-            "destination": "/b", "source": "/a", "destination_nofollow": true,
+            "index": 0, "destination": "/b", "source": "/a", "destinationNofollow": true,
             "action": {"bind": {"recursive": false, "link": "mounted"}},
             "idmap": {"recursive": false, "mapping": {"ranges": {
                 "uids": [{"container": 0, "host": 1, "size": 2}, {"container": 5, "host": 6, "size": 7}],
@@ -454,25 +429,7 @@ mod tests {
             }}},
         }));
         let options = "idmap=uids=0-1-2#5-6-7;gids=0-3-4 dest-nofollow src-nofollow";
-        assert_eq!(mapped, ["/b", "bind", options, "from /a"]);
-    }
-
-    #[test]
-    fn hierarchies_with_the_same_path_share_a_line() {
-        let v1 = directories(&json!({
-            "": "/sys/fs/cgroup/unified/a/b", "cpu": "/sys/fs/cgroup/cpu/a/b",
-            "memory": "/sys/fs/cgroup/memory/own/a/b", "pids": "/sys/fs/cgroup/pids/a/b",
-        }));
-        assert_eq!(v1, ["/a/b", "  in unified cpu pids", "/own/a/b", "  in memory"]);
-        let v2 = directories(&json!({"": "/sys/fs/cgroup/a/b"}));
-        assert_eq!(v2, ["/sys/fs/cgroup/a/b"]);
-    }
-
-    #[test]
-    fn values_of_one_file_share_its_name() {
-        let write = |file: &str, value: &str| json!({"file": file, "value": value});
-        let rows = writes(&[write("a", "1"), write("b", "2"), write("b", "3"), write("a", "4")]);
-        assert_eq!(rows, [["a", "1"], ["b", "2, 3"], ["a", "4"]]);
+        assert_eq!(mapped, ["[0]", "/b", "bind", options, "from /a"]);
     }
 
     #[test]

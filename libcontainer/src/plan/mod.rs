@@ -73,6 +73,7 @@ pub struct Options {
 
 /// What is going to happen, in full. See `docs/create.md` for the order.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Plan {
     pub id: String,
     pub bundle: PathBuf,
@@ -112,6 +113,7 @@ pub struct Plan {
 
 /// The root filesystem.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Rootfs {
     /// Absolute path on the host.
     pub path: PathBuf,
@@ -123,7 +125,7 @@ pub struct Rootfs {
 
 /// How the process gets into its root filesystem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "camelCase")]
 pub enum Entrance {
     PivotRoot,
     /// `--no-pivot`: MS_MOVE to / and chroot; for roots that cannot be pivoted (initramfs).
@@ -146,6 +148,7 @@ pub struct Sysctl {
 
 /// A filter, and who listens to it.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Seccomp {
     #[serde(serialize_with = "summary")]
     pub filter: seccomp::Filter,

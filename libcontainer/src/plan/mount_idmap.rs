@@ -40,7 +40,7 @@ pub struct MountIdMap {
 
 /// From ids of the filesystem to ids of the mount.
 #[derive(Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "camelCase")]
 pub enum Mapping {
     /// As the container's user namespace maps.
     Container,

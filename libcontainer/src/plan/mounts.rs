@@ -24,6 +24,7 @@ use crate::{
 
 /// One thing to mount.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Mount {
     /// Index into config.json's mounts; a cgroup v1 mount makes several of one. `None` for the
     /// runtime's own.
@@ -62,7 +63,7 @@ pub struct Mount {
 
 /// What makes the mount.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Action {
     Filesystem {
         #[serde(rename = "type")]
@@ -89,7 +90,7 @@ pub enum Action {
 
 /// What is done with a source that is a symbolic link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "camelCase")]
 pub enum SourceLink {
     /// What it points to is mounted.
     Followed,

@@ -9,6 +9,7 @@ use crate::{error::Error, host::Host};
 
 /// Which namespaces the process is in. A type that is in neither list is the caller's own.
 #[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Namespaces {
     /// Made for the container.
     #[serde(serialize_with = "words")]
@@ -37,6 +38,7 @@ pub struct Joined {
 
 /// The maps of a new user namespace (user_namespaces(7)).
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct UserNamespace {
     #[serde(rename = "uidMappings")]
     pub uids: Vec<IdMap>,
@@ -55,7 +57,7 @@ pub struct IdMap {
 
 /// Who may write the maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "camelCase")]
 pub enum MapWriter {
     /// This process has CAP_SETUID and CAP_SETGID over the parent namespace.
     Privileged,

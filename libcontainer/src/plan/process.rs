@@ -23,6 +23,7 @@ use crate::{
 
 /// The process to run, for create, run and exec alike.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Process {
     pub args: Vec<Text>,
     pub env: Vec<Text>,
@@ -55,6 +56,7 @@ pub struct Process {
     pub io_priority: Option<IoPriority>,
     /// Of a process that is executed in a running container; a first process has all the CPUs of
     /// its cpuset.
+    #[serde(rename = "execCPUAffinity")]
     pub exec_cpu_affinity: CpuAffinity,
     pub memory_policy: Option<MemoryPolicy>,
     /// personality(2), or the caller's own.

@@ -8,9 +8,9 @@ use super::{Words, words};
 pub(super) fn rows(process: &Value) -> Vec<(&'static str, String)> {
     let rows = [
         ("policy", scheduler(&process["scheduler"])),
-        ("io", io_priority(&process["io_priority"])),
-        ("cpus", cpus(&process["exec_cpu_affinity"])),
-        ("memory", memory_policy(&process["memory_policy"])),
+        ("io", io_priority(&process["ioPriority"])),
+        ("cpus", cpus(&process["execCPUAffinity"])),
+        ("memory", memory_policy(&process["memoryPolicy"])),
     ];
     rows.into_iter().filter_map(|(label, text)| Some((label, text?))).collect()
 }
@@ -61,16 +61,16 @@ mod tests {
     #[test]
     fn only_what_is_set_has_a_row() {
         let none = json!({
-            "scheduler": null, "io_priority": null, "memory_policy": null,
-            "exec_cpu_affinity": {"initial": null, "final": null},
+            "scheduler": null, "ioPriority": null, "memoryPolicy": null,
+            "execCPUAffinity": {"initial": null, "final": null},
         });
         assert_eq!(rows(&none), []);
         let all = json!({
             "scheduler": {"policy": "SCHED_DEADLINE", "nice": 0, "priority": 0, "flags": 4,
                           "runtime": 2000, "deadline": 3000, "period": 0},
-            "io_priority": {"class": "IOPRIO_CLASS_BE", "priority": 4},
-            "exec_cpu_affinity": {"initial": "0", "final": "1-3"},
-            "memory_policy": {"mode": "MPOL_BIND", "flags": ["MPOL_F_STATIC_NODES"], "nodes": "0-1"},
+            "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 4},
+            "execCPUAffinity": {"initial": "0", "final": "1-3"},
+            "memoryPolicy": {"mode": "MPOL_BIND", "flags": ["MPOL_F_STATIC_NODES"], "nodes": "0-1"},
         });
         let text = |label: &str, text: &str| (label.to_owned(), text.to_owned());
         let rows: Vec<_> = rows(&all).into_iter().map(|(a, b)| (a.to_owned(), b)).collect();
