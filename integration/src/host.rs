@@ -40,8 +40,8 @@ pub enum Feature {
     NewIdMap,
     /// Two processors, so that a process can be kept from one.
     TwoCpus,
-    /// A kernel with memory policies (`CONFIG_NUMA`); one node is enough.
-    Numa,
+    /// A kernel that knows memory policies (`CONFIG_NUMA`).
+    MemoryPolicy,
     SeLinux,
 }
 
@@ -67,7 +67,7 @@ impl Feature {
                     | Self::AppArmor
                     | Self::SysResource
                     | Self::TwoCpus
-                    | Self::Numa
+                    | Self::MemoryPolicy
                     | Self::SeLinux
                     | Self::Resctrl
             ),
@@ -96,7 +96,7 @@ impl Feature {
             }
             Self::TimeNamespaces => Path::new("/proc/self/ns/time").exists(),
             Self::TwoCpus => std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() > 1),
-            Self::Numa => Path::new("/proc/self/numa_maps").exists(),
+            Self::MemoryPolicy => Path::new("/proc/self/numa_maps").exists(),
             Self::SeLinux => Path::new("/sys/fs/selinux/enforce").exists(),
             Self::Resctrl => Path::new("/sys/fs/resctrl/schemata").exists(),
             Self::NewIdMap => ["newuidmap", "newgidmap"]

@@ -63,10 +63,11 @@ fn names(directory: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// The directories of containers; crun 1.28 keeps an empty one for all of them.
+/// What is hidden there belongs to no container: crun keeps an empty directory to mask others with.
 fn state_entries(dir: &Path) -> impl Iterator<Item = PathBuf> {
     let entries = fs::read_dir(dir.join("state")).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.file_name() != ".empty-directory").map(|entry| entry.path())
+    let shown = |entry: &fs::DirEntry| !entry.file_name().to_string_lossy().starts_with('.');
+    entries.filter(shown).map(|entry| entry.path())
 }
 
 /// Directories with `id` in their name, in any hierarchy.

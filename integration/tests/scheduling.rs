@@ -374,7 +374,7 @@ fn lacks_memory_policy(test: &Test) -> bool {
 #[test]
 fn memory_comes_from_the_nodes_of_the_policy() {
     let test = Test::new();
-    needs!(Feature::Numa);
+    needs!(Feature::MemoryPolicy);
     if lacks_memory_policy(&test) {
         return;
     }
@@ -406,7 +406,7 @@ fn memory_comes_from_the_nodes_of_the_policy() {
 #[test]
 fn an_exec_has_the_memory_policy_of_the_container() {
     let test = Test::new();
-    needs!(Feature::Numa);
+    needs!(Feature::MemoryPolicy);
     only_on!(test, [Rtn], "crun's exec takes nothing of the configuration");
     let policy = json!({ "mode": "MPOL_BIND", "nodes": "0" });
     let bundle = test.bundle().edit(|config| config["linux"]["memoryPolicy"] = policy);
@@ -418,7 +418,7 @@ fn an_exec_has_the_memory_policy_of_the_container() {
 #[test]
 fn a_seccomp_profile_does_not_keep_the_policy_from_being_set() {
     let test = Test::new();
-    needs!(Feature::Numa);
+    needs!(Feature::MemoryPolicy);
     if lacks_memory_policy(&test) {
         return;
     }
@@ -434,7 +434,7 @@ fn a_seccomp_profile_does_not_keep_the_policy_from_being_set() {
 #[test]
 fn a_memory_policy_that_cannot_be_is_refused() {
     let test = Test::new();
-    needs!(Feature::Numa);
+    needs!(Feature::MemoryPolicy);
     if lacks_memory_policy(&test) {
         return;
     }

@@ -20,6 +20,7 @@ fn host(cgroup: Hierarchies) -> Host {
         egid: 0,
         initial_user_namespace: true,
         owns_mounts: true,
+        resctrl: Some("/sys/fs/resctrl".into()),
         capabilities: u64::MAX,
         apparmor: true,
         selinux: true,

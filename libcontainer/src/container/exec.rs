@@ -170,6 +170,14 @@ impl Container {
             Err(Refusal::Error(error)) if error.errno() == Some(libc::EBUSY) => {
                 attempt(self.cgroup().entry_beside(init)?.into.as_ref())
             }
+            // As at create: see `Plan::cgroup_optional`.
+            Err(Refusal::Error(error))
+                if error.kind() == Kind::Denied
+                    && self.state.rootless
+                    && !join.tasks.is_empty() =>
+            {
+                attempt(None)
+            }
             other => other,
         };
         child.map_err(|refusal| match refusal {

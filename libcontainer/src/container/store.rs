@@ -74,7 +74,14 @@ impl Entry {
     pub(super) fn find(root: &Path, id: &str) -> Result<Self> {
         check_id(id)?;
         let entry = Self { dir: absolute(root)?.join(id), id: id.to_owned() };
-        if entry.dir.is_dir() { Ok(entry) } else { Err(does_not_exist(id)) }
+        match fs::metadata(&entry.dir) {
+            Ok(found) if found.is_dir() => Ok(entry),
+            // Another user's: whether it exists is not for this one to know, nor to say no.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                Err(Error::os(format!("cannot open {:?}", entry.dir), error))
+            }
+            _ => Err(does_not_exist(id)),
+        }
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {

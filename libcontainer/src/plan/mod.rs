@@ -100,7 +100,9 @@ pub struct Plan {
     /// that a process in another user namespace gives up.
     #[serde(skip)]
     pub sources_by_parent: bool,
-    /// Whether a cgroup that refuses is left out: an ordinary user who asked for none.
+    /// Whether a cgroup that refuses a clone is left out: an ordinary user who asked for none, or
+    /// for one of v1. There a delegated directory is enough; in the v2 hierarchy beside it, which
+    /// limits nothing, the user has to be inside already (cgroups(7), "Delegation").
     #[serde(skip)]
     pub cgroup_optional: bool,
     /// Whether the process gets a session keyring of its own (keyctl(2)).
@@ -276,7 +278,8 @@ impl Plan {
             ),
             seccomp: system::seccomp(spec, &linux, host, &mut faults, &mut warnings),
             hooks: hooks::plan(spec.hooks().as_ref(), &mut faults),
-            cgroup_optional: options.rootless && linux.cgroups_path().is_none(),
+            cgroup_optional: options.rootless
+                && (linux.cgroups_path().is_none() || host.cgroup.is_hybrid()),
             net_devices: net_devices::plan(&linux, &namespaces, host, &mut faults),
             intel_rdt: intel_rdt::plan(&linux, &options.id, host, &mut faults),
             sources_by_parent: host.euid == 0

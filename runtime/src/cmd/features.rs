@@ -105,7 +105,6 @@ struct Switch {
 }
 
 const ON: Switch = Switch { enabled: true };
-const OFF: Switch = Switch { enabled: false };
 
 const MEMORY_POLICY: MemoryPolicy = MemoryPolicy {
     modes: [
