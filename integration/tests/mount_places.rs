@@ -492,3 +492,27 @@ fn tmpcopyup_copies_nodes_and_attributes() {
         ["fifo fifo 0:0", "socket socket 0:0", "zero character special file 1:5"]
     );
 }
+
+#[test]
+fn tmpcopyup_fills_what_becomes_read_only_and_in_a_user_namespace() {
+    let test = Test::new();
+    only_on!(test, [Rtn, Runc, Crun], "an extension of the runc family");
+    let plain = test.bundle_named("plain");
+    let mut bundles = vec![plain];
+    if !Feature::UserNamespaces.missing() {
+        bundles.push(test.bundle_named("user").user_namespace(100_000, 65_536));
+    }
+    for bundle in bundles {
+        let bundle = bundle.mount(tmpfs("/etc", &["tmpcopyup", "ro", "nosuid"]));
+        let options = ["--read", "/etc/group", "--stat", "/etc/group"];
+        let facts = test.facts_with(&options, bundle);
+        let mount = facts.mount("/etc").expect("the tmpfs");
+        assert!(mount.has("nosuid"), "{mount:?}");
+        if mount.has("ro") || !test.excuses(&[Kind::Crun], "leaves it writable") {
+            assert!(mount.has("ro"), "{mount:?}");
+        }
+        assert!(facts.files["/etc/group"].as_ref().is_ok_and(|text| text.contains("root:x:0:")));
+        let stat = facts.stats["/etc/group"].as_ref().expect("the copy");
+        assert_eq!((stat.uid, stat.mode), (0, 0o644));
+    }
+}

@@ -101,13 +101,15 @@ fn propagation_of_a_mount_is_set() {
     fs::create_dir(&source).expect("a directory");
     // A mount of its own, so that the propagation of the target does not depend on /tmp.
     mount(Some("tmpfs"), &source, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("a tmpfs");
-    let expected: [(&str, &[&str]); 6] = [
+    let expected: [(&str, &[&str]); 8] = [
+        ("shared", &["shared:"]),
         ("rshared", &["shared:"]),
         ("rslave", &["master:"]),
         ("rprivate", &[]),
         ("private", &[]),
         ("slave", &["master:"]),
         ("unbindable", &["unbindable"]),
+        ("runbindable", &["unbindable"]),
     ];
     let mut bundle =
         test.bundle().edit(|config| config["linux"]["rootfsPropagation"] = json!("rshared"));

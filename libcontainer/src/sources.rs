@@ -70,7 +70,7 @@ fn open_one<'p>(
     let peer = !plan.sources_by_parent && plan.rootfs.propagation.kind() == libc::MS_SHARED;
     let source = Source::open(mount, peer)
         .doing(|| format!("cannot open mount source {:?}", mount.source.to_string_lossy()))
-        .map_err(|error| error.at(format!("{}.source", mount.at())))?;
+        .map_err(|error| unopened(mount, error))?;
     let Some(idmap) = &mount.idmap else { return Ok(source) };
     let namespace = owners.namespace(plan, idmap, joined).map_err(|error| error.at(mount.at()))?;
     let mapped = source.map_owners(namespace, idmap.recursive);
@@ -135,6 +135,17 @@ fn user_namespace(uids: &[IdMap], gids: &[IdMap]) -> Result<OwnedFd> {
     drop(parent);
     launch::end(&child);
     written
+}
+
+fn unopened(mount: &Mount, error: Error) -> Error {
+    let error = error.at(format!("{}.source", mount.at()));
+    match error.errno() {
+        Some(libc::EMFILE) => error.hint(
+            "each source is open until it is mounted: raise the limit of open files (ulimit -n)",
+        ),
+        Some(libc::ENOENT) => error.hint("does the source exist on the host?"),
+        _ => error,
+    }
 }
 
 fn refused(mount: &Mount, errno: Errno) -> Error {
