@@ -42,6 +42,18 @@ impl Output {
         message
     }
 
+    /// Whether it failed with one line, and a hint perhaps on the next.
+    ///
+    /// # Errors
+    /// What there is instead.
+    pub fn one_line(&self) -> Result<(), String> {
+        let is_hint = |line: &&str| line.trim_start().starts_with("hint:");
+        match self.stderr.lines().filter(|line| !is_hint(line)).count() {
+            1 if self.status != 0 => Ok(()),
+            count => Err(format!("{count} lines, status {}", self.status)),
+        }
+    }
+
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(self.ok()).unwrap_or_else(|error| panic!("{error} in {self:?}"))

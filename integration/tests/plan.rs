@@ -1,7 +1,7 @@
 //! `plan`: what a container is going to be, without making it. No other runtime has it.
 
 use integration::{Test, bundle::push, only_on, wait};
-use serde_json::json;
+use serde_json::{Value, json};
 
 const ONLY_RTN: &str = "no other runtime can tell what it is going to do";
 
@@ -89,4 +89,82 @@ fn it_names_every_fault_at_once() {
         assert!(output.stdout.contains(path), "no {path} in {output:?}");
     }
     assert_eq!(output.stdout.lines().count(), 4, "one line for each fault: {output:?}");
+}
+
+#[test]
+fn it_warns_about_what_has_no_effect() {
+    let test = Test::new();
+    only_on!(test, [Rtn], ONLY_RTN);
+    let bundle = test.bundle();
+    let directory = bundle.dir.to_string_lossy().into_owned();
+    test.call(&["plan", "--strict", "--bundle", &directory]).ok();
+    let bundle = bundle.edit(|config| {
+        config["root"]["readOnly"] = json!(true);
+        config["windows"] = json!({});
+        config["linux"]["resources"]["memory"] = json!({ "kernel": 1 });
+    });
+    let arguments = ["plan", "--bundle", &directory];
+    let text = test.call(&arguments);
+    for told in [
+        "(config.json: root.readOnly): did you mean \"readonly\"?",
+        "for Windows (config.json: windows)",
+        "Kernel memory settings are ignored",
+    ] {
+        assert!(text.ok().contains(told), "no {told} in {text:?}");
+    }
+    let strict = test.call(&[arguments.as_slice(), &["--strict"]].concat());
+    assert_eq!((strict.status, &strict.stdout), (1, &text.stdout));
+    assert!(strict.stderr.contains("config.json has 3 warnings"), "{strict:?}");
+    let document = test.call(&[arguments.as_slice(), &["--format", "json"]].concat()).json();
+    assert_eq!(document["warnings"].as_array().map(Vec::len), Some(3), "{document}");
+    drop(bundle);
+}
+
+#[test]
+fn it_tells_which_field_asked_for_what() {
+    let test = Test::new();
+    only_on!(test, [Rtn], ONLY_RTN);
+    let bundle = test.bundle().edit(|config| {
+        config["linux"]["resources"]["pids"] = json!({ "limit": 77 });
+        config["annotations"] = json!({ "com.example": "an annotation" });
+        config["process"]["ioPriority"] = json!({ "class": "IOPRIO_CLASS_BE", "priority": 4 });
+    });
+    let output = test.call(&["plan", "--bundle", &bundle.dir.to_string_lossy()]);
+    let line = |word: &str| {
+        let mut lines = output.ok().lines();
+        lines.find(|line| line.contains(word)).unwrap_or_else(|| panic!("no {word} in {output:?}"))
+    };
+    assert!(line("pids.max").contains("linux.resources.pids.limit"));
+    assert!(line("/dev/shm").contains("[3]"));
+    assert!(line("com.example").contains("an annotation"));
+    line("IOPRIO_CLASS_BE 4");
+}
+
+#[test]
+fn its_json_has_one_spelling() {
+    let test = Test::new();
+    only_on!(test, [Rtn], ONLY_RTN);
+    let bundle = test.bundle().edit(|config| {
+        config["process"]["scheduler"] = json!({ "policy": "SCHED_BATCH", "nice": 3 });
+        config["process"]["terminal"] = json!(true);
+        config["linux"]["seccomp"] = json!({ "defaultAction": "SCMP_ACT_ALLOW" });
+    });
+    let plan = test.call(&["plan", "--format", "json", "--bundle", &bundle.dir.to_string_lossy()]);
+    let mut keys = Vec::new();
+    names(&plan.json(), &mut keys);
+    assert!(keys.contains(&"noNewPrivileges".to_owned()), "{keys:?}");
+    let other = |key: &&String| key.contains('_') || key.contains('-');
+    assert_eq!(keys.iter().filter(other).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+/// Every name of a member, at any depth.
+fn names(value: &Value, all: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => members.iter().for_each(|(name, value)| {
+            all.push(name.clone());
+            names(value, all);
+        }),
+        Value::Array(list) => list.iter().for_each(|value| names(value, all)),
+        _ => {}
+    }
 }
