@@ -97,13 +97,15 @@ enum Valid {
     Named,
     /// Any text without NUL that does not lead upwards.
     Below,
+    /// The name of one directory, or empty for none.
+    Directory,
     /// What is left out may also be empty.
     Empty,
     /// Text that nobody but the container's author reads.
     Anything,
 }
 
-use Valid::{Anything, Below, Empty, Named, Number, NumberOr, Text};
+use Valid::{Anything, Below, Directory, Empty, Named, Number, NumberOr, Text};
 
 const U16: i128 = u16::MAX as i128;
 const U32: i128 = u32::MAX as i128;
@@ -130,6 +132,7 @@ const VALID: &[(&str, Valid)] = &[
     ("/linux/devices/*/major", Number(0, 4095)),
     ("/linux/devices/*/minor", Number(0, 1_048_575)),
     ("/linux/devices/*/uid", Number(0, U32 - 1)),
+    ("/linux/intelRdt/closID", Directory),
     ("/linux/mountLabel", Text),
     ("/linux/namespaces/*/path", Empty),
     ("/linux/netDevices/*/name", Empty),
@@ -222,6 +225,7 @@ impl Valid {
             (Text, _, Some(text)) => !text.contains('\0'),
             (Named, _, Some(text)) => !text.contains('\0') && !text.is_empty(),
             (Below, _, Some(text)) => !text.contains('\0') && !text.contains(".."),
+            (Directory, _, Some(text)) => !text.contains(['\0', '\n', '/']),
             (Empty, _, Some(text)) => text.is_empty(),
             _ => false,
         }

@@ -20,6 +20,7 @@ pub(crate) fn plan(plan: &Value) -> String {
         ("namespaces", namespaces(&plan["namespaces"])),
         ("id maps", id_maps(&plan["namespaces"]["user"])),
         ("cgroup", cgroup::lines(&plan["cgroup"])),
+        ("intel rdt", cgroup::intel_rdt(&plan["intelRdt"])),
         ("rootfs", rootfs(&plan["rootfs"])),
         ("mounts", table(&rows(&plan["mounts"], mount))),
         ("devices", devices(plan)),

@@ -28,7 +28,7 @@ pub struct IntelRdt {
 
 /// How the group comes to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "camelCase")]
 pub enum Origin {
     /// No closID: it is called like the container, and ends with it.
     Own,

@@ -1,4 +1,4 @@
-//! The cgroup: its directories, and what is written there.
+//! The cgroup and the resctrl group: directories, and what is written there.
 
 use serde_json::Value;
 
@@ -85,6 +85,19 @@ fn asked_by(run: &[Value]) -> String {
     }
 }
 
+/// The group, the lines of its schemata, and where it is monitored.
+pub(super) fn intel_rdt(rdt: &Value) -> Vec<String> {
+    let Some(path) = rdt["path"].as_str() else { return Vec::new() };
+    let origin = match rdt["origin"].as_str() {
+        Some("own") => "the container's own",
+        Some("shared") => "made if it does not exist, and kept",
+        _ => "of somebody else",
+    };
+    let schemata = rdt["schemata"].list().iter().map(|one| format!("  {}", one["line"].text()));
+    let monitoring = rdt["monitoring"].as_str().map(|path| format!("monitored in {path}"));
+    std::iter::once(format!("{path}, {origin}")).chain(schemata).chain(monitoring).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,5 +132,20 @@ mod tests {
         let told = devices(&json!({"default": "deny", "exceptions": ["c 1:3 rwm", "c 1:5 rwm"]}));
         assert_eq!(told, ["devices: deny all, but for", "  c 1:3 rwm, c 1:5 rwm"]);
         assert_eq!(devices(&Value::Null), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_resctrl_group_is_told_with_its_lines() {
+        let told = intel_rdt(&json!({
+            "path": "/sys/fs/resctrl/a", "origin": "own", "schemata": [{"line": "L3:0=f"}],
+            "monitoring": "/sys/fs/resctrl/a/mon_groups/b",
+        }));
+        let expected = [
+            "/sys/fs/resctrl/a, the container's own",
+            "  L3:0=f",
+            "monitored in /sys/fs/resctrl/a/mon_groups/b",
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(intel_rdt(&Value::Null), Vec::<String>::new());
     }
 }
