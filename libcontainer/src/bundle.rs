@@ -17,6 +17,7 @@ use crate::{
 };
 
 mod fields;
+mod lists;
 mod names;
 mod text;
 
@@ -47,6 +48,7 @@ pub fn load(dir: &Path) -> Result<Bundle> {
             .hint("a bundle is a directory with a config.json; `rtn spec` writes one")
     })?;
     let (spec, warnings) = read(&raw, "")?;
+    lists::check(&raw)?;
     Ok(Bundle { dir, spec, raw, warnings })
 }
 

@@ -27,10 +27,43 @@ pub(super) fn linux(spec: &Spec) -> Linux {
 
 /// Any 1.x is understood, as the specification's compatibility rule wants; 0.x and 2.x are not.
 pub(super) fn check_version(version: &str, faults: &mut Vec<Error>) {
-    if !version.starts_with("1.") {
+    if !is_semantic(version) {
+        let what = format!("invalid ociVersion {version:?}: it is not in SemVer 2.0.0 format");
+        let error = Error::config("ociVersion", what);
+        faults.push(error.hint("as in \"1.3.0\" or \"1.0.2-dev\""));
+    } else if !version.starts_with("1.") {
         let what = format!("unsupported ociVersion {version:?}");
         let error = Error::config("ociVersion", what);
         faults.push(error.hint("this runtime reads configurations of version 1.x"));
+    }
+}
+
+/// `MAJOR.MINOR.PATCH[-PRERELEASE][+BUILD]` (semver.org).
+fn is_semantic(version: &str) -> bool {
+    let number = |part: &str| {
+        !part.is_empty()
+            && part.bytes().all(|byte| byte.is_ascii_digit())
+            && (part == "0" || !part.starts_with('0'))
+    };
+    let words = |text: Option<&str>| {
+        let word = |word: &str| {
+            !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        };
+        text.is_none_or(|text| text.split('.').all(word))
+    };
+    let (version, build) = cut(version, '+');
+    let (core, prerelease) = cut(version, '-');
+    core.split('.').count() == 3 && core.split('.').all(number) && words(prerelease) && words(build)
+}
+
+fn cut(text: &str, at: char) -> (&str, Option<&str>) {
+    text.split_once(at).map_or((text, None), |(before, after)| (before, Some(after)))
+}
+
+/// config.md, "Annotations": keys must not be empty.
+pub(super) fn check_annotations(spec: &Spec, faults: &mut Vec<Error>) {
+    if spec.annotations().iter().flatten().any(|(key, _)| key.is_empty()) {
+        faults.push(Error::config("annotations", "invalid annotation: its key is empty"));
     }
 }
 
@@ -276,6 +309,16 @@ pub(super) fn seccomp(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions() {
+        for good in ["1.0.0", "1.2.3-rc.1", "1.0.2-dev", "1.3.0+dirty", "1.3.0-a-b.1+c.d"] {
+            assert!(is_semantic(good), "{good}");
+        }
+        for bad in ["", "1", "1.0", "1.0.x", "1.0.0.0", "01.0.0", "1.0.0-", "1.0.0+", "latest"] {
+            assert!(!is_semantic(bad), "{bad}");
+        }
+    }
 
     #[test]
     fn ids() {
