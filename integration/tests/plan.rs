@@ -36,6 +36,30 @@ fn it_tells_people_what_will_happen() {
 }
 
 #[test]
+fn it_tells_when_and_where_the_process_runs() {
+    let test = Test::new();
+    only_on!(test, [Rtn], ONLY_RTN);
+    let bundle = test.bundle().edit(|config| {
+        let process = &mut config["process"];
+        process["scheduler"] = json!({ "policy": "SCHED_BATCH", "nice": 9 });
+        process["ioPriority"] = json!({ "class": "IOPRIO_CLASS_IDLE", "priority": 0 });
+        process["execCPUAffinity"] = json!({ "initial": "0", "final": "2-3,8191" });
+        process["capabilities"]["bounding"] = json!(["CAP_KILL", "CAP_FLY"]);
+        config["linux"]["memoryPolicy"] = json!({ "mode": "MPOL_BIND", "nodes": "0-1" });
+    });
+    let output = test.call(&["plan", "--bundle", &bundle.dir.to_string_lossy()]);
+    for words in [
+        "SCHED_BATCH, nice 9",
+        "IOPRIO_CLASS_IDLE 0",
+        "0 until it is in the cgroup, then 2-3,8191",
+        "MPOL_BIND, nodes 0-1",
+        "CAP_FLY (config.json: process.capabilities.bounding[1])",
+    ] {
+        assert!(output.ok().contains(words), "no {words:?} in:\n{}", output.stdout);
+    }
+}
+
+#[test]
 fn it_tells_programs_too() {
     let test = Test::new();
     only_on!(test, [Rtn], ONLY_RTN);

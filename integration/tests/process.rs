@@ -472,6 +472,17 @@ fn an_apparmor_profile_is_applied() {
 #[test]
 fn a_label_without_its_security_module_is_an_error_or_ignored_but_never_half_done() {
     let test = Test::new();
+    if Feature::SeLinux.missing() {
+        let bundle = test.bundle_named("mounts");
+        let bundle = bundle.edit(|config| config["linux"]["mountLabel"] = json!("a:b:c:s0"));
+        let output = test.run(&bundle);
+        if !test.excuses(&[Kind::Crun], "crun leaves the label out") {
+            output.fails();
+        }
+        if test.runtime.is(Kind::Rtn) {
+            output.fails_with("(config.json: linux.mountLabel)");
+        }
+    }
     if Feature::AppArmor.missing() {
         let output = test.run(&process(test.bundle(), "apparmorProfile", json!("nobody-knows-it")));
         if output.status != 0 {

@@ -91,7 +91,7 @@ fn be_born(plan: &Plan, process: &Process, fds: &Fds) -> Result<Infallible, Fail
     drop(tasks);
     at(Step::Sync, ask_for_devices(plan, fds))?;
 
-    at(Step::Keyring, new_keyring(plan))?;
+    at(Step::Keyring, new_keyring(plan, process, &fds.procfs))?;
     at(Step::Session, rustix::process::setsid())?;
 
     rustix::process::umask(Mode::empty());
@@ -179,11 +179,12 @@ pub(crate) fn become_process(
     Ok(Program { path, home })
 }
 
-/// The labels that the next execve takes on.
+/// The labels that the next execve takes on; it forgets that of new keys.
 pub(crate) fn set_labels(process: &Process, procfs: &Procfs) -> Result<(), Failure> {
     let set =
         |module, label: &Option<String>| process::label_for_exec(procfs, module, label.as_deref());
     at(Step::ApparmorProfile, set(Label::Apparmor, &process.apparmor_profile))?;
+    at(Step::SelinuxLabel, set(Label::SelinuxKeys, &process.selinux_label))?;
     at(Step::SelinuxLabel, set(Label::Selinux, &process.selinux_label))
 }
 
@@ -208,8 +209,13 @@ fn wait_for_maps(plan: &Plan, fds: &Fds) -> Result<(), Errno> {
     }
 }
 
-fn new_keyring(plan: &Plan) -> Result<(), Errno> {
-    if plan.new_keyring { process::join_keyring(&plan.id) } else { Ok(()) }
+/// Its label is the process's, or a program could not reach its own keyring under SELinux.
+fn new_keyring(plan: &Plan, process: &Process, procfs: &Procfs) -> Result<(), Errno> {
+    if !plan.new_keyring {
+        return Ok(());
+    }
+    process::label_for_exec(procfs, Label::SelinuxKeys, process.selinux_label.as_deref())?;
+    process::join_keyring(&plan.id)
 }
 
 fn mount_all(plan: &Plan, root: &Root, fds: &Fds) -> Result<(), Failure> {

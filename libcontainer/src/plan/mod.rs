@@ -227,9 +227,12 @@ impl Plan {
             &host.cgroup,
             &mut faults,
         );
-        let label = linux.mount_label().as_deref().filter(|_| host.selinux);
+        let label = linux.mount_label();
         let label =
-            label.map(|label| (mount_label::context_type(spec.annotations(), &mut faults), label));
+            process::label("linux.mountLabel", label, ("selinux", host.selinux), &mut faults);
+        let label = label
+            .as_deref()
+            .map(|label| (mount_label::context_type(spec.annotations(), &mut faults), label));
         let surroundings = mounts::Surroundings {
             bundle: &options.bundle,
             mount_label: label,

@@ -137,13 +137,13 @@ pub(crate) fn plan(
         apparmor_profile: label(
             "process.apparmorProfile",
             process.apparmor_profile(),
-            around.host.apparmor,
+            ("apparmor", around.host.apparmor),
             faults,
         ),
         selinux_label: label(
             "process.selinuxLabel",
             process.selinux_label(),
-            around.host.selinux,
+            ("selinux", around.host.selinux),
             faults,
         ),
         scheduler: scheduling::scheduler(process.scheduler().as_ref(), faults),
@@ -326,10 +326,10 @@ fn terminal(process: &oci::Process, faults: &mut Vec<Error>) -> Option<Terminal>
 }
 
 /// A label that cannot be set is a fault, as under runc: the caller relies on the confinement.
-fn label(
+pub(super) fn label(
     at: &str,
     label: &Option<String>,
-    enabled: bool,
+    (module, enabled): (&str, bool),
     faults: &mut Vec<Error>,
 ) -> Option<String> {
     let label = label.clone().filter(|label| !label.is_empty())?;
@@ -337,7 +337,9 @@ fn label(
         faults.push(Error::config(at, "invalid string: it contains a NUL byte"));
     }
     if !enabled {
-        let what = format!("cannot set {label:?}: its security module is not enabled on this host");
+        let what = format!(
+            "{module} label {label:?} is specified in config, but {module} is disabled or not supported"
+        );
         faults.push(Error::new(Kind::Unsupported, what).at(at));
     }
     Some(label)

@@ -90,6 +90,8 @@ pub(crate) fn no_new_privileges(wanted: bool) -> Result<(), Errno> {
 pub(crate) enum Label {
     Apparmor,
     Selinux,
+    /// Of the keys that this process makes until then.
+    SelinuxKeys,
 }
 
 /// Sets the label that the next execve takes on (apparmor(7), selinux(8)).
@@ -101,6 +103,7 @@ pub(crate) fn label_for_exec(
     let Some(label) = label else { return Ok(()) };
     match module {
         Label::Selinux => procfs.write("thread-self/attr/exec".as_ref(), label.as_bytes()),
+        Label::SelinuxKeys => procfs.write("thread-self/attr/keycreate".as_ref(), label.as_bytes()),
         Label::Apparmor => {
             let command = format!("exec {label}");
             // Linux 5.8 gave each module a directory of its own; without it the file is shared.
