@@ -165,6 +165,24 @@ fn subdirectories(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
     own.iter().flat_map(|path| subdirectories(path)).chain(own.clone()).collect()
 }
 
+/// runtime-spec 1.3 makes the limit optional.
+#[test]
+fn a_pids_object_without_a_limit_limits_nothing() {
+    let test = Test::new();
+    needs!(Feature::CgroupV1("pids"));
+    let container = test.serve(resources(test.bundle(), "pids", json!({})));
+    assert_eq!(container.cgroup_file("pids.max"), "max");
+    let file = test.dir().join("resources.json");
+    std::fs::write(&file, json!({ "pids": { "limit": 77 } }).to_string()).expect("a file");
+    let update = || container.call(&["update", "--resources", &file.to_string_lossy()]);
+    update().ok();
+    assert_eq!(container.cgroup_file("pids.max"), "77");
+    std::fs::write(&file, json!({ "pids": {} }).to_string()).expect("a file");
+    update().ok();
+    assert_eq!(container.cgroup_file("pids.max"), "77");
+    container.remove();
+}
+
 #[test]
 fn the_pids_limit_is_written_and_holds() {
     let test = Test::new();

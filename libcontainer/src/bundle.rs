@@ -47,7 +47,7 @@ pub fn load(dir: &Path) -> Result<Bundle> {
         Error::os(format!("cannot read {path:?}"), cause)
             .hint("a bundle is a directory with a config.json; `rtn spec` writes one")
     })?;
-    let (spec, warnings) = read(&raw, "")?;
+    let (spec, warnings) = read_spec(&raw)?;
     lists::check(&raw)?;
     Ok(Bundle { dir, spec, raw, warnings })
 }
@@ -80,7 +80,13 @@ const SIZE_MAX: u64 = 64 << 20;
 /// # Errors
 /// As [`load`].
 pub fn parse(raw: &[u8]) -> Result<Spec> {
-    read(raw, "").map(|(spec, _)| spec)
+    read_spec(raw).map(|(spec, _)| spec)
+}
+
+fn read_spec(raw: &[u8]) -> Result<(Spec, Vec<String>)> {
+    let (mut spec, warnings) = read(raw, "")?;
+    forget_unset_pids(&mut spec, raw);
+    Ok((spec, warnings))
 }
 
 /// Parses a process by itself, as `exec --process` has it, and what was left out of it.
@@ -193,6 +199,19 @@ fn hint(raw: &[u8]) -> Option<&'static str> {
     }
 }
 
+/// A pids object without a limit limits nothing (runtime-spec 1.3); the types read it as 0.
+fn forget_unset_pids(spec: &mut Spec, raw: &[u8]) {
+    let resources = spec.linux_mut().as_mut().and_then(|linux| linux.resources_mut().as_mut());
+    let Some(resources) = resources else { return };
+    if resources.pids().is_none_or(|pids| pids.limit() != 0) {
+        return;
+    }
+    let raw: Value = serde_json::from_slice(raw).unwrap_or_default();
+    if raw.pointer("/linux/resources/pids/limit").is_none() {
+        resources.set_pids(None);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,6 +295,20 @@ mod tests {
         let json = |word: &str| format!(r#"{{"linux":{{"namespaces":[{{"type":"{word}"}}]}}}}"#);
         assert!(told(&json(r"a\n\u001b[2J")).1.contains(r"`a\n\u{1b}[2J`"));
         assert!(told(&json(&"x".repeat(1 << 20))).1.len() < 2000);
+    }
+
+    #[test]
+    fn a_pids_object_without_a_limit_is_none() {
+        let limit = |pids: &str| {
+            let json =
+                format!(r#"{{"ociVersion":"1.3.0","linux":{{"resources":{{"pids":{pids}}}}}}}"#);
+            let spec = parse(json.as_bytes()).unwrap();
+            let resources = spec.linux().clone().unwrap().resources().clone().unwrap();
+            resources.pids().map(|pids| pids.limit())
+        };
+        assert_eq!(limit("{}"), None);
+        assert_eq!(limit(r#"{"limit":0}"#), Some(0));
+        assert_eq!(limit(r#"{"limit":-1}"#), Some(-1));
     }
 
     #[test]

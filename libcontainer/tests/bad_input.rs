@@ -145,7 +145,7 @@ const VALID: &[(&str, Valid)] = &[
     ("/linux/resources/blockIO/weight", Number(0, U16)),
     ("/linux/resources/cpu/burst", Number(0, U64)),
     ("/linux/resources/cpu/cpus", Empty),
-    ("/linux/resources/cpu/idle", Number(MIN, I64)),
+    ("/linux/resources/cpu/idle", Number(0, 1)),
     ("/linux/resources/cpu/mems", Empty),
     ("/linux/resources/cpu/period", Number(0, U64)),
     ("/linux/resources/cpu/quota", Number(MIN, I64)),

@@ -9,6 +9,8 @@ use libcontainer::{
     spec::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources},
 };
 
+use serde_json::Value;
+
 use crate::cli::value;
 
 #[derive(Args, Debug, Default)]
@@ -93,7 +95,7 @@ impl Limits {
         // Only the first document counts: callers may send more on the standard input.
         let mut documents = serde_json::Deserializer::from_str(&text).into_iter();
         let resources = documents.next().unwrap_or_else(|| serde_json::from_str(""));
-        resources.map(with_unlimited_swap).map_err(|cause| {
+        resources.and_then(typed).map(with_unlimited_swap).map_err(|cause| {
             let what = format!("cannot parse resources in {path:?}");
             Error::new(Kind::InvalidConfig, what)
                 .because(cause)
@@ -123,6 +125,16 @@ impl Limits {
             .set_reservation(given("memory-reservation", &self.memory_reservation, value::bytes)?);
         Ok(memory)
     }
+}
+
+/// A pids object without a limit changes nothing (runtime-spec 1.3); the types read it as 0.
+fn typed(json: Value) -> serde_json::Result<LinuxResources> {
+    let limited = json.pointer("/pids/limit").is_some();
+    let mut resources: LinuxResources = serde_json::from_value(json)?;
+    if !limited {
+        resources.set_pids(None);
+    }
+    Ok(resources)
 }
 
 /// Memory without a limit, and no word on swap, is swap without a limit, too: v1 would refuse a
@@ -158,7 +170,7 @@ fn given<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn resources(limits: Limits) -> Result<Value> {
         Ok(serde_json::to_value(limits.resources()?).unwrap())
@@ -196,6 +208,13 @@ mod tests {
         assert_eq!(both, json!({"memory": {"limit": -1, "swap": -1}}));
         let other = resources(limits(text("-1"), text("5"))).unwrap();
         assert_eq!(other, json!({"memory": {"limit": -1, "swap": 5}}));
+    }
+
+    #[test]
+    fn a_pids_object_without_a_limit_changes_nothing() {
+        assert_eq!(typed(json!({"pids": {}})).unwrap().pids(), &None);
+        let zero = typed(json!({"pids": {"limit": 0}})).unwrap();
+        assert_eq!(zero.pids().map(|pids| pids.limit()), Some(0));
     }
 
     #[test]

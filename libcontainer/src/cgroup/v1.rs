@@ -12,7 +12,20 @@ use crate::spec;
 const MIN_SHARES: u64 = 2;
 const MAX_SHARES: u64 = 1 << 18;
 
+/// What neither version takes: the kernel would say no more than EINVAL.
+pub(super) fn check_cpu(cpu: &spec::LinuxCpu, sink: &mut Sink<'_>) {
+    if let (Some(quota @ 1..), Some(burst)) = (cpu.quota(), cpu.burst())
+        && burst > quota.unsigned_abs()
+    {
+        sink.fault("cpu.burst", format!("the burst {burst} is larger than the quota {quota}"));
+    }
+    if let Some(idle) = cpu.idle().filter(|idle| !matches!(idle, 0 | 1)) {
+        sink.fault("cpu.idle", format!("{idle} is neither 0 nor 1 (SCHED_IDLE)"));
+    }
+}
+
 pub(super) fn cpu(cpu: &spec::LinuxCpu, sink: &mut Sink<'_>) {
+    check_cpu(cpu, sink);
     let set = |value: Option<u64>| value.filter(|value| *value != 0);
     if let Some(shares) = set(cpu.shares()) {
         match shares {
@@ -131,6 +144,9 @@ pub(super) fn kernel_memory(memory: &spec::LinuxMemory, sink: &mut Sink<'_>) {
     if memory.kernel().is_some() || memory.kernel_tcp().is_some() {
         sink.warn("Kernel memory settings are ignored and will be removed");
     }
+    if memory.use_hierarchy() == Some(false) {
+        sink.warn("memory.useHierarchy is ignored: Linux always counts what is below (since 5.11)");
+    }
 }
 
 pub(super) fn blkio(io: &spec::LinuxBlockIo, sink: &mut Sink<'_>) {
@@ -154,8 +170,21 @@ pub(super) fn blkio(io: &spec::LinuxBlockIo, sink: &mut Sink<'_>) {
     }
 }
 
+/// `major:minor`; a fault if nothing is said of it.
+pub(super) fn weighted(
+    device: &spec::LinuxWeightDevice,
+    at: &str,
+    sink: &mut Sink<'_>,
+) -> Option<String> {
+    if device.weight().is_none() && device.leaf_weight().is_none() {
+        sink.fault(at, "a device needs a weight or a leafWeight");
+        return None;
+    }
+    sink.device(device.major(), device.minor(), at)
+}
+
 fn weight_device(device: &spec::LinuxWeightDevice, at: &str, sink: &mut Sink<'_>) {
-    let Some(number) = sink.device(device.major(), device.minor(), at) else { return };
+    let Some(number) = weighted(device, at, sink) else { return };
     if let Some(weight) = device.weight().filter(|weight| *weight != 0) {
         let line = format!("{number} {weight}");
         let write = sink.put("blkio", "blkio.weight_device", &line, at);
@@ -244,9 +273,11 @@ pub(super) fn rdma(limits: &HashMap<String, spec::LinuxRdma>, sink: &mut Sink<'_
                 .into_iter()
                 .filter_map(|(key, value)| Some(format!(" {key}={}", value?)))
                 .collect();
-        if !words.is_empty() {
-            sink.put("rdma", "rdma.max", format!("{name}{words}"), &at);
+        if words.is_empty() {
+            sink.fault(&at, "a device needs hcaHandles or hcaObjects");
+            continue;
         }
+        sink.put("rdma", "rdma.max", format!("{name}{words}"), &at);
     }
 }
 
@@ -303,6 +334,128 @@ mod tests {
             ]
         );
         assert_eq!(writes(r#"{"cpu":{"quota":-1}}"#), ["cpu.cfs_quota_us=-1 @cpu.quota"]);
+    }
+
+    #[test]
+    fn cpu_at_its_limits() {
+        assert_eq!(
+            writes(r#"{"cpu":{"shares":2,"burst":0,"idle":1,"realtimeRuntime":-1}}"#),
+            [
+                "cpu.shares=2 @cpu.shares",
+                "cpu.cfs_burst_us=0 @cpu.burst ifPresent",
+                "cpu.idle=1 @cpu.idle",
+                "cpu.rt_runtime_us=-1 @cpu.realtimeRuntime",
+            ]
+        );
+        let largest = r#"{"cpu":{"shares":262144,"quota":9223372036854775807,
+            "period":18446744073709551615,"burst":9223372036854775807}}"#;
+        assert_eq!(
+            writes(largest),
+            [
+                "cpu.shares=262144 @cpu.shares",
+                "cpu.cfs_period_us=18446744073709551615 @cpu.period",
+                "cpu.cfs_quota_us=9223372036854775807 @cpu.quota",
+                "cpu.cfs_burst_us=9223372036854775807 @cpu.burst ifPresent",
+            ]
+        );
+        // Without a quota of its own the burst is checked against what the group has.
+        let (_, faults) = convert(r#"{"cpu":{"quota":-1,"burst":5}}"#);
+        assert_eq!(faults, Vec::<String>::new());
+        let (_, faults) = convert(r#"{"cpu":{"quota":1000,"burst":1001,"idle":2}}"#);
+        assert_eq!(
+            faults,
+            [
+                "the burst 1001 is larger than the quota 1000 @cpu.burst",
+                "2 is neither 0 nor 1 (SCHED_IDLE) @cpu.idle",
+            ]
+        );
+        let (_, faults) = convert(r#"{"cpu":{"idle":-1}}"#);
+        assert_eq!(faults, ["-1 is neither 0 nor 1 (SCHED_IDLE) @cpu.idle"]);
+    }
+
+    #[test]
+    fn bytes_at_their_limits() {
+        assert_eq!(
+            writes(
+                r#"{"memory":{"limit":9223372036854775807,"swap":9223372036854775807,
+                    "reservation":-1,"swappiness":100}}"#
+            ),
+            [
+                "memory.limit_in_bytes=9223372036854775807 @memory.limit",
+                "memory.memsw.limit_in_bytes=9223372036854775807 @memory.swap",
+                "memory.soft_limit_in_bytes=-1 @memory.reservation",
+                "memory.swappiness=100 @memory.swappiness",
+            ]
+        );
+        assert_eq!(
+            writes(r#"{"memory":{"limit":1,"swap":1}}"#),
+            ["memory.limit_in_bytes=1 @memory.limit", "memory.memsw.limit_in_bytes=1 @memory.swap"]
+        );
+        // Unset, as Go's types once said it.
+        assert_eq!(writes(r#"{"memory":{"swappiness":18446744073709551615}}"#), [""; 0]);
+        assert_eq!(
+            writes(
+                r#"{"hugepageLimits":[{"pageSize":"64KB","limit":0},
+                    {"pageSize":"1GB","limit":9223372036854775807}]}"#
+            ),
+            [
+                "hugetlb.64KB.limit_in_bytes=0 @hugepageLimits[0]",
+                "hugetlb.64KB.rsvd.limit_in_bytes=0 @hugepageLimits[0] ifPresent",
+                "hugetlb.1GB.limit_in_bytes=9223372036854775807 @hugepageLimits[1]",
+                "hugetlb.1GB.rsvd.limit_in_bytes=9223372036854775807 @hugepageLimits[1] ifPresent",
+            ]
+        );
+    }
+
+    #[test]
+    fn numbers_of_devices_and_processes_at_their_limits() {
+        assert_eq!(
+            writes(
+                r#"{"blockIO":{"weight":1000,"weightDevice":[{"major":0,"minor":0,"leafWeight":10}],
+                    "throttleReadIOPSDevice":[{"major":4095,"minor":1048575,"rate":18446744073709551615}]}}"#
+            ),
+            [
+                "blkio.weight=1000 @blockIO.weight or blkio.bfq.weight=1000",
+                "blkio.leaf_weight_device=0:0 10 @blockIO.weightDevice[0]",
+                "blkio.throttle.read_iops_device=4095:1048575 18446744073709551615 @blockIO.throttleReadIOPSDevice[0]",
+            ]
+        );
+        assert_eq!(
+            writes(r#"{"pids":{"limit":-9223372036854775808}}"#),
+            ["pids.max=max @pids.limit"]
+        );
+        assert_eq!(
+            writes(r#"{"pids":{"limit":9223372036854775807}}"#),
+            ["pids.max=9223372036854775807 @pids.limit"]
+        );
+        assert_eq!(
+            writes(
+                r#"{"rdma":{"mlx5_1":{"hcaHandles":0,"hcaObjects":4294967295}},
+                    "network":{"classID":4294967295,"priorities":[{"name":"lo","priority":0}]}}"#
+            ),
+            [
+                "net_cls.classid=4294967295 @network.classID",
+                "net_prio.ifpriomap=lo 0 @network.priorities[0]",
+                "rdma.max=mlx5_1 hca_handle=0 hca_object=4294967295 @rdma.mlx5_1",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_device_of_which_nothing_is_said_is_refused() {
+        let (writes, faults) = convert(
+            r#"{"blockIO":{"weightDevice":[{"major":8,"minor":0}]},"rdma":{"mlx5_1":{}},
+                "network":{"priorities":[{"name":"","priority":1}]}}"#,
+        );
+        assert_eq!(writes, Vec::<String>::new());
+        assert_eq!(
+            faults,
+            [
+                "a device needs a weight or a leafWeight @blockIO.weightDevice[0]",
+                "\"\" is not a name @network.priorities[0].name",
+                "a device needs hcaHandles or hcaObjects @rdma.mlx5_1",
+            ]
+        );
     }
 
     #[test]

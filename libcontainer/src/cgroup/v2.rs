@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::{
-    v1::{check_swap, kernel_memory, throttles},
+    v1::{check_cpu, check_swap, kernel_memory, throttles, weighted},
     write::{Need, Sink},
 };
 use crate::spec;
@@ -28,6 +28,7 @@ pub(super) struct Current {
 }
 
 pub(super) fn cpu(cpu: &spec::LinuxCpu, current: &Current, sink: &mut Sink<'_>) {
+    check_cpu(cpu, sink);
     if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
         sink.put("cpu", "cpu.weight", weight_of_shares(shares), "cpu.shares");
     }
@@ -96,6 +97,12 @@ pub(super) fn memory(memory: &spec::LinuxMemory, current: &Current, sink: &mut S
         sink.put("memory", "memory.low", or_max(reservation), "memory.reservation");
     }
     kernel_memory(memory, sink);
+    if memory.swappiness().is_some_and(|value| value != u64::MAX) {
+        sink.warn("memory.swappiness is ignored: cgroup v2 has none");
+    }
+    if memory.disable_oom_killer() == Some(true) {
+        sink.warn("memory.disableOOMKiller is ignored: cgroup v2 cannot disable it");
+    }
 }
 
 /// v2 limits swap alone; the specification's number includes the memory.
@@ -133,12 +140,16 @@ pub(super) fn io(io: &spec::LinuxBlockIo, sink: &mut Sink<'_>) {
     }
     for (index, device) in io.weight_device().iter().flatten().enumerate() {
         let at = format!("blockIO.weightDevice[{index}]");
-        let Some(number) = sink.device(device.major(), device.minor(), &at) else { continue };
+        let Some(number) = weighted(device, &at, sink) else { continue };
         if let Some(weight) = device.weight().filter(|weight| *weight != 0) {
             // Only BFQ has weights per device.
             let line = format!("{number} {weight}");
             sink.put("io", "io.bfq.weight", line, &at).need = Need::IfPresent;
         }
+    }
+    let mut devices = io.weight_device().iter().flatten();
+    if io.leaf_weight().is_some() || devices.any(|device| device.leaf_weight().is_some()) {
+        sink.warn("blockIO.leafWeight is ignored: cgroup v2 has none");
     }
     for ((name, _, devices), key) in throttles(io).iter().zip(["rbps", "wbps", "riops", "wiops"]) {
         for (index, device) in devices.iter().flatten().enumerate() {
@@ -301,6 +312,84 @@ mod tests {
             ]
         );
         assert_eq!([10, 100, 1000].map(io_weight), [1, 910, 10_000]);
+    }
+
+    #[test]
+    fn values_at_their_limits() {
+        assert_eq!(
+            writes(
+                r#"{"cpu":{"quota":9223372036854775807,"period":18446744073709551615,"burst":0,"idle":0}}"#
+            ),
+            [
+                "cpu.max=9223372036854775807 18446744073709551615 @cpu.quota",
+                "cpu.max.burst=0 @cpu.burst",
+                "cpu.idle=0 @cpu.idle",
+            ]
+        );
+        assert_eq!(
+            writes(
+                r#"{"memory":{"limit":1,"swap":9223372036854775807,"reservation":-1},
+                    "blockIO":{"weight":10,"weightDevice":[{"major":0,"minor":0,"weight":1}]}}"#
+            ),
+            [
+                "memory.swap.max=9223372036854775806 @memory.swap",
+                "memory.max=1 @memory.limit",
+                "memory.low=max @memory.reservation",
+                "io.bfq.weight=10 @blockIO.weight or io.weight=1",
+                "io.bfq.weight=0:0 1 @blockIO.weightDevice[0] ifPresent",
+            ]
+        );
+        assert_eq!([1, 9, 10, 11].map(io_weight), [1, 1, 1, 11]);
+        let (_, faults) = convert(
+            r#"{"cpu":{"quota":5,"burst":6,"idle":3},"blockIO":{"weightDevice":[{"major":1,"minor":1}]}}"#,
+            &Current::default(),
+        );
+        assert_eq!(
+            faults,
+            [
+                "the burst 6 is larger than the quota 5 @cpu.burst",
+                "3 is neither 0 nor 1 (SCHED_IDLE) @cpu.idle",
+                "a device needs a weight or a leafWeight @blockIO.weightDevice[0]",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_v2_lacks_is_said() {
+        let json = r#"{"memory":{"swappiness":60,"disableOOMKiller":true,"useHierarchy":false,"kernel":1},
+            "blockIO":{"leafWeight":10},"cpu":{"realtimePeriod":1000}}"#;
+        let resources: LinuxResources = serde_json::from_str(json).expect("resources");
+        let mut faults = Vec::new();
+        let mut sink = Sink::new(true, &mut faults);
+        let current = Current::default();
+        resources.cpu().iter().for_each(|part| cpu(part, &current, &mut sink));
+        resources.memory().iter().for_each(|part| memory(part, &current, &mut sink));
+        resources.block_io().iter().for_each(|part| io(part, &mut sink));
+        assert_eq!((sink.writes.len(), sink.warnings.len()), (0, 6), "{:?}", sink.warnings);
+        let words =
+            ["realtime", "Kernel memory", "useHierarchy", "swappiness", "OOM", "leafWeight"];
+        for word in words {
+            assert!(sink.warnings.iter().any(|warning| warning.contains(word)), "{word}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_would_kill_is_refused_only_if_asked_to() {
+        let current = Current { usage: Some(100), memory: Some(-1), ..Current::default() };
+        for (memory, refused) in [
+            (r#"{"limit":100,"checkBeforeUpdate":true}"#, true),
+            (r#"{"limit":101,"checkBeforeUpdate":true}"#, false),
+            (r#"{"limit":-1,"swap":-1,"checkBeforeUpdate":true}"#, false),
+            (r#"{"reservation":1,"checkBeforeUpdate":true}"#, false),
+            (r#"{"limit":1,"checkBeforeUpdate":false}"#, false),
+            (r#"{"limit":1}"#, false),
+        ] {
+            let (_, faults) = convert(&format!(r#"{{"memory":{memory}}}"#), &current);
+            assert_eq!(!faults.is_empty(), refused, "{memory}: {faults:?}");
+        }
+        // A cgroup that does not exist yet uses nothing.
+        let fresh = r#"{"memory":{"limit":1,"checkBeforeUpdate":true}}"#;
+        assert_eq!(convert(fresh, &Current::default()).1, Vec::<String>::new());
     }
 
     #[test]

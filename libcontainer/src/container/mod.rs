@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{LinuxNamespaceType, LinuxResources, Spec};
+use oci_spec::runtime::{self as spec, LinuxNamespaceType, LinuxResources, Spec};
 
 use crate::{
     bundle,
@@ -190,7 +190,24 @@ impl Container {
         if self.status() == Status::Stopped {
             return Err(not_running());
         }
-        self.cgroup().update(resources, &Hierarchies::probe()?)
+        let resources = self.with_check(resources);
+        self.cgroup().update(&resources, &Hierarchies::probe()?)
+    }
+
+    /// memory.checkBeforeUpdate holds for every update until one says otherwise; the flags of
+    /// `update` have no word for it.
+    fn with_check(&self, resources: &LinuxResources) -> LinuxResources {
+        let mut resources = resources.clone();
+        if let Some(memory) = resources.memory_mut()
+            && memory.check_before_update().is_none()
+            && let Ok(spec) = self.spec()
+        {
+            let linux = spec.linux().as_ref();
+            let created = linux.and_then(|linux| linux.resources().as_ref()?.memory().as_ref());
+            let check = created.and_then(spec::LinuxMemory::check_before_update);
+            memory.set_check_before_update(check);
+        }
+        resources
     }
 
     /// Writes lines to the schemata of its resctrl group; what they do not name stays.
