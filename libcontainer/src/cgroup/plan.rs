@@ -104,7 +104,7 @@ pub(super) fn convert(
     of_devices(resources, host, sink);
     match resources.network() {
         Some(_) if host.is_v2() => {
-            sink.warn("network.classID and network.priorities are ignored: cgroup v2 has neither");
+            v2::no_counterpart("network", "network classes and priorities", sink);
         }
         Some(network) => v1::network(network, sink),
         None => {}
@@ -452,14 +452,25 @@ mod tests {
 
     #[test]
     fn on_v2_devices_are_a_program_and_controllers_are_handed_down() {
-        let json = r#"{"network":{"classID":1},"cpu":{"realtimeRuntime":5}}"#;
-        let (plan, faults) = planned(Some("/a"), json, &v2());
+        let (plan, faults) = planned(Some("/a"), "{}", &v2());
         assert_eq!(faults, Vec::<String>::new());
         assert_eq!(plan.limits.controllers, ["cpuset", "cpu", "io", "memory", "pids"]);
         assert_eq!(plan.limits.owner, Some(1000));
         assert!(plan.limits.writes.is_empty());
         assert_eq!(plan.limits.devices.map(|devices| devices.default), Some("deny"));
-        assert_eq!(plan.warnings.len(), 2);
+    }
+
+    #[test]
+    fn what_only_v1_has_is_a_fault_on_v2() {
+        let json = r#"{"network":{"classID":1},"cpu":{"realtimeRuntime":5}}"#;
+        let (_, faults) = planned(Some("/a"), json, &v2());
+        assert_eq!(
+            faults,
+            [
+                "cannot convert cpu.realtimeRuntime: cgroup v2 has no realtime limits @cpu.realtimeRuntime",
+                "cannot convert network: cgroup v2 has no network classes and priorities @network",
+            ]
+        );
     }
 
     #[test]

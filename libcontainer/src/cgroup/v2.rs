@@ -9,7 +9,7 @@ use super::{
     v1::{check_cpu, check_swap, kernel_memory, throttles, weighted},
     write::{Need, Sink},
 };
-use crate::spec;
+use crate::{error::Kind, spec};
 
 /// cgroup-v2.rst, cpu.max.
 const DEFAULT_PERIOD: u64 = 100_000;
@@ -54,8 +54,14 @@ pub(super) fn cpu(cpu: &spec::LinuxCpu, current: &Current, sink: &mut Sink<'_>) 
     let realtime = cpu.realtime_period().is_some_and(|period| period != 0)
         || cpu.realtime_runtime().is_some_and(|runtime| runtime != 0);
     if realtime {
-        sink.warn("cpu.realtimePeriod and cpu.realtimeRuntime are ignored: cgroup v2 has no realtime limits");
+        no_counterpart("cpu.realtimeRuntime", "realtime limits", sink);
     }
+}
+
+/// config-linux.md, "Unified": what cannot be converted is an error.
+pub(super) fn no_counterpart(at: &str, what: &str, sink: &mut Sink<'_>) {
+    let what = format!("cannot convert {at}: cgroup v2 has no {what}");
+    sink.refuse(Kind::Unsupported, at, what, None);
 }
 
 /// [2, 262144] with default 1024 to [1, 10000] with default 100: the quadratic curve, in
@@ -98,10 +104,10 @@ pub(super) fn memory(memory: &spec::LinuxMemory, current: &Current, sink: &mut S
     }
     kernel_memory(memory, sink);
     if memory.swappiness().is_some_and(|value| value != u64::MAX) {
-        sink.warn("memory.swappiness is ignored: cgroup v2 has none");
+        no_counterpart("memory.swappiness", "swappiness", sink);
     }
     if memory.disable_oom_killer() == Some(true) {
-        sink.warn("memory.disableOOMKiller is ignored: cgroup v2 cannot disable it");
+        no_counterpart("memory.disableOOMKiller", "way to disable the OOM killer", sink);
     }
 }
 
@@ -149,7 +155,7 @@ pub(super) fn io(io: &spec::LinuxBlockIo, sink: &mut Sink<'_>) {
     }
     let mut devices = io.weight_device().iter().flatten();
     if io.leaf_weight().is_some() || devices.any(|device| device.leaf_weight().is_some()) {
-        sink.warn("blockIO.leafWeight is ignored: cgroup v2 has none");
+        no_counterpart("blockIO.leafWeight", "leaf weights", sink);
     }
     for ((name, _, devices), key) in throttles(io).iter().zip(["rbps", "wbps", "riops", "wiops"]) {
         for (index, device) in devices.iter().flatten().enumerate() {
@@ -365,12 +371,19 @@ mod tests {
         resources.cpu().iter().for_each(|part| cpu(part, &current, &mut sink));
         resources.memory().iter().for_each(|part| memory(part, &current, &mut sink));
         resources.block_io().iter().for_each(|part| io(part, &mut sink));
-        assert_eq!((sink.writes.len(), sink.warnings.len()), (0, 6), "{:?}", sink.warnings);
-        let words =
-            ["realtime", "Kernel memory", "useHierarchy", "swappiness", "OOM", "leafWeight"];
-        for word in words {
+        assert_eq!((sink.writes.len(), sink.warnings.len()), (0, 2), "{:?}", sink.warnings);
+        for word in ["Kernel memory", "useHierarchy"] {
             assert!(sink.warnings.iter().any(|warning| warning.contains(word)), "{word}");
         }
+        assert_eq!(
+            faults_of(&faults),
+            [
+                "cannot convert cpu.realtimeRuntime: cgroup v2 has no realtime limits @cpu.realtimeRuntime",
+                "cannot convert memory.swappiness: cgroup v2 has no swappiness @memory.swappiness",
+                "cannot convert memory.disableOOMKiller: cgroup v2 has no way to disable the OOM killer @memory.disableOOMKiller",
+                "cannot convert blockIO.leafWeight: cgroup v2 has no leaf weights @blockIO.leafWeight",
+            ]
+        );
     }
 
     #[test]

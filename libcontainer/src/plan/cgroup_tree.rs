@@ -70,16 +70,20 @@ pub(super) fn mounts(mount: Mount, around: &Surroundings<'_>) -> Vec<Mount> {
 /// Without a cgroup namespace of its own a container gets the host's v2 tree, bound: to mount
 /// cgroup2 in the host's namespace sets nsdelegate and memory_recursiveprot of the whole host to
 /// what the new mount's options say (opencontainers/runc issue 5258), and in a user namespace the
-/// kernel refuses it.
+/// kernel refuses it. There it gets its own cgroup alone, as under runc.
 pub(super) fn of_host(mount: Mount, around: &Surroundings<'_>) -> Mount {
     let Some(unified) = &around.hierarchies.unified else { return mount };
     let private = around.namespaces.private(LinuxNamespaceType::Cgroup);
     if private || !mount.action.is_of(&["cgroup2"]) {
         return mount;
     }
+    let own = around.cgroup.place.paths().get("");
+    let own = own.filter(|_| around.namespaces.private(LinuxNamespaceType::User));
+    let source = own.unwrap_or(&unified.mount);
     Mount {
-        source: text(unified.mount.as_os_str().as_bytes()),
+        source: text(source.as_os_str().as_bytes()),
         action: Action::bind(false),
+        of_cgroup: own.is_some(),
         ..mount
     }
 }
