@@ -10,6 +10,9 @@ OUT := $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release
 PACKAGES_BUILD := gcc libc6-dev
 PACKAGES_DEMO := $(PACKAGES_BUILD) busybox-static
 PACKAGES_BENCH := $(PACKAGES_DEMO) crun runc
+# Before trixie virtiofsd is a part of QEMU's packages.
+PACKAGES_VM = $(PACKAGES_BUILD) qemu-system-x86 mmdebstrap e2fsprogs zstd lz4 jq \
+	$(shell apt-cache show virtiofsd >/dev/null 2>&1 && echo virtiofsd)
 PACKAGES_TEST := $(PACKAGES_BENCH) containerd docker.io iptables procps python3-seccomp uidmap
 
 # One process per test where it is installed; the tests themselves do not care.
@@ -19,7 +22,11 @@ NEXTEST := $(shell command -v cargo-nextest)
 RETRIES := $(if $(NEXTEST),--retries 2)
 RUN_TESTS := $(if $(NEXTEST),$(CARGO) nextest run --no-fail-fast,$(CARGO) test --no-fail-fast)
 
-.PHONY: help demo test test-unit test-integration test-control test-docker check bench build install clean
+# What `make test-vm` runs, and on whose kernel.
+SUITES ?= integration
+KERNEL ?= trixie
+
+.PHONY: help demo test test-unit test-integration test-control test-docker test-vm check bench build install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -46,6 +53,10 @@ test-control: ## the same tests judge runc: a test that fails here tests nothing
 test-docker: build ## rtn under a dockerd of its own
 	@scripts/packages $(PACKAGES_TEST)
 	RUNTIME=$(abspath $(OUT))/rtn $(CARGO) test --package e2e-docker --all-targets
+
+test-vm: ## rtn on cgroup v2 under systemd, in an emulated machine (integration/vm)
+	@scripts/packages $(PACKAGES_VM)
+	CARGO="$(CARGO)" integration/vm/run --kernel $(KERNEL) $(if $(ONLY),--only '$(ONLY)') $(SUITES)
 
 check: ## formatting, lints, licences and sources of dependencies, documentation
 	@scripts/packages $(PACKAGES_BUILD)
