@@ -7,9 +7,12 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("probe");
-    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/probe/Cargo.toml");
+    // Asked when this runs: a target directory may have been copied from another checkout.
+    let here =
+        PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
     let status = Command::new(env::var_os("CARGO").expect("cargo sets CARGO"))
-        .args(["build", "--quiet", "--release", "--target", TARGET, "--manifest-path", manifest])
+        .args(["build", "--quiet", "--release", "--target", TARGET, "--manifest-path"])
+        .arg(here.join("probe/Cargo.toml"))
         .args(["--bin", "probe"])
         .arg("--target-dir")
         .arg(&out)
