@@ -21,7 +21,7 @@ pub enum Feature {
     CgroupV1(&'static str),
     /// A v2 hierarchy that stands alone and has this controller; `cgroup` for what every one has.
     CgroupV2(&'static str),
-    /// This controller, of either version.
+    /// This controller, by its name in v1, in a hierarchy of either version.
     Controller(&'static str),
     /// A kernel whose cpu controller divides realtime (`CONFIG_RT_GROUP_SCHED`).
     RealtimeGroups,
@@ -42,7 +42,17 @@ pub enum Feature {
     TwoCpus,
     /// A kernel that knows memory policies (`CONFIG_NUMA`).
     MemoryPolicy,
+    /// ip(8), and a kernel that makes veth devices.
+    NetDevices,
+    /// A device with RDMA.
+    Rdma,
     SeLinux,
+    /// systemd as the manager of the machine, see sd_booted(3).
+    Systemd,
+    /// Mounts of /tmp and of tmpfs (Linux 6.3) that map ids, see mount_setattr(2).
+    IdMappedMounts,
+    /// A kernel of this version, major and minor, or a later one.
+    Kernel(u32, u32),
 }
 
 impl Feature {
@@ -57,12 +67,15 @@ impl Feature {
                     | Self::BlkioWeight
                     | Self::SeLinux
                     | Self::Resctrl
+                    | Self::Rdma
+                    | Self::Controller("net_cls" | "net_prio")
             ),
             _ => matches!(
                 self,
                 Self::RealtimeGroups
                     | Self::CgroupV1("hugetlb" | "net_cls" | "net_prio" | "rdma" | "perf_event")
                     | Self::CgroupV2(_)
+                    | Self::Controller("hugetlb" | "net_cls" | "net_prio" | "rdma")
                     | Self::BlkioWeight
                     | Self::AppArmor
                     | Self::SysResource
@@ -70,6 +83,8 @@ impl Feature {
                     | Self::MemoryPolicy
                     | Self::SeLinux
                     | Self::Resctrl
+                    | Self::Rdma
+                    | Self::Systemd
             ),
         }
     }
@@ -81,6 +96,8 @@ impl Feature {
                 hierarchy(controller).is_some_and(|m| m.fstype == "cgroup")
             }
             Self::CgroupV2(controller) => offered_by_v2(controller),
+            // The one that is called otherwise in v2.
+            Self::Controller("blkio") => Self::CgroupV1("blkio").present() || offered_by_v2("io"),
             Self::Controller(name) => Self::CgroupV1(name).present() || offered_by_v2(name),
             Self::RealtimeGroups => hierarchy("cpu")
                 .is_some_and(|mount| Path::new(&mount.target).join("cpu.rt_runtime_us").exists()),
@@ -102,6 +119,13 @@ impl Feature {
             Self::NewIdMap => ["newuidmap", "newgidmap"]
                 .iter()
                 .all(|name| Path::new("/usr/bin").join(name).exists()),
+            Self::NetDevices => makes_veth(),
+            Self::Rdma => {
+                fs::read_dir("/sys/class/infiniband").is_ok_and(|mut dir| dir.next().is_some())
+            }
+            Self::Systemd => Path::new("/run/systemd/system").is_dir(),
+            Self::IdMappedMounts => kernel() >= (6, 3) && maps_ids("/tmp"),
+            Self::Kernel(major, minor) => kernel() >= (major, minor),
         }
     }
 
@@ -121,10 +145,25 @@ impl Feature {
     }
 }
 
+/// The filesystem of a mount point, or of the root directory, is one of those that have
+/// FS_ALLOW_IDMAP and are found below /tmp.
+fn maps_ids(path: &str) -> bool {
+    let mounts = mounts();
+    let on = |target: &str| mounts.iter().rev().find(|mount| mount.target == target);
+    let kinds = ["ext4", "xfs", "btrfs", "f2fs", "tmpfs"];
+    on(path).or_else(|| on("/")).is_some_and(|mount| kinds.contains(&mount.fstype.as_str()))
+}
+
+/// Major and minor of `uname -r`.
+fn kernel() -> (u32, u32) {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(['.', '-', '\n']).map_while(|part| part.parse().ok());
+    (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default())
+}
+
 /// cgroup-v2.rst: freezing, killing and device programs belong to no controller.
 fn offered_by_v2(controller: &str) -> bool {
-    let alone = hierarchies().all(|mount| mount.fstype == "cgroup2");
-    let Some(mount) = hierarchy("").filter(|_| alone) else { return false };
+    let Some(mount) = hierarchy("").filter(|_| unified()) else { return false };
     let offered = fs::read_to_string(Path::new(&mount.target).join("cgroup.controllers"));
     ["cgroup", "freezer", "devices"].contains(&controller)
         || offered.is_ok_and(|names| names.split_ascii_whitespace().any(|name| name == controller))
@@ -140,10 +179,25 @@ fn knows_weights() -> bool {
     made && fs::remove_dir(&probe).is_ok() && found
 }
 
+/// The unified hierarchy and no other is mounted.
+pub fn unified() -> bool {
+    let mut kinds = hierarchies().map(|mount| mount.fstype).peekable();
+    kinds.peek().is_some() && kinds.all(|fstype| fstype == "cgroup2")
+}
+
+/// The pair goes with the network namespace that it is made in.
+fn makes_veth() -> bool {
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--net", "ip", "link", "add", "one", "type", "veth", "peer", "name", "two"]);
+    command.output().is_ok_and(|output| output.status.success())
+}
+
 /// Past the capture of the test harness, so that every skip is seen.
 pub fn skipped(reason: &str) {
-    let test = std::thread::current().name().unwrap_or("?").to_owned();
-    let _ = writeln!(std::io::stderr(), "skipped: {reason} ({test})");
+    let thread = std::thread::current();
+    // A test that has a process to itself runs on its first thread.
+    let test = thread.name().filter(|name| *name != "main").map(|name| format!(" ({name})"));
+    let _ = writeln!(std::io::stderr(), "skipped: {reason}{}", test.unwrap_or_default());
 }
 
 /// True when `runtime` is none of `kinds` and the test must return; prints the reason. A test of

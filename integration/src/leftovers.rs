@@ -156,8 +156,19 @@ pub fn cgroups_below(directory: &Path) -> Vec<PathBuf> {
     directories
 }
 
+/// Removes everything of all tests whose ids begin with `prefix`, for a test that died before it
+/// could do so itself.
+pub fn remove_all(prefix: &str) {
+    let tests = fs::read_dir("/tmp").into_iter().flatten().flatten();
+    for test in tests.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix)) {
+        remove(&test.file_name().to_string_lossy(), &test.path());
+        // What was mounted there went with the mount namespace of the test.
+        let _ = fs::remove_dir_all(test.path());
+    }
+}
+
 /// A process that has been killed may take its time to go, and that is nobody's leftover.
-fn ends(pid: i32) -> bool {
+pub fn ends(pid: i32) -> bool {
     wait::pidfd(pid).is_none_or(|pidfd| wait::readable(pidfd, std::time::Duration::from_secs(3)))
 }
 

@@ -29,6 +29,6 @@ pub use bundle::Bundle;
 pub use container::Container;
 pub use host::Feature;
 pub use output::Output;
-pub use probe::{Facts, HookCall, Mount, Stat};
+pub use probe::{Capabilities, Facts, HookCall, Mount, Place, Stat, collect};
 pub use runtime::{Kind, Runtime};
 pub use test::Test;

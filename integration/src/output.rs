@@ -21,16 +21,22 @@ impl Output {
     /// The standard output of a command that must have succeeded.
     #[track_caller]
     pub fn ok(&self) -> &str {
-        assert_eq!(self.status, 0, "the command failed: {self:?}");
+        assert!(
+            self.status == 0,
+            "the command failed with status {}: {}",
+            self.status,
+            self.said()
+        );
         &self.stdout
     }
 
     /// The standard error of a command that must have failed by itself, not by a signal.
     #[track_caller]
     pub fn fails(&self) -> &str {
-        assert!(self.status != 0, "the command should have failed: {self:?}");
-        assert!(!(129..=192).contains(&self.status), "killed by a signal: {self:?}");
-        assert!(!self.stderr.trim().is_empty(), "failed without a word: {self:?}");
+        let (status, said) = (self.status, self.said());
+        assert!(status != 0, "the command should have failed; it said: {said:.200}");
+        assert!(!(129..=192).contains(&status), "killed by signal {}: {said:.200}", status - 128);
+        assert!(!self.stderr.trim().is_empty(), "failed with status {status}, but without a word");
         &self.stderr
     }
 
@@ -40,6 +46,12 @@ impl Output {
         let message = self.fails();
         assert!(message.contains(words), "no {words:?} in: {message}");
         message
+    }
+
+    /// What it complains of, which not every program writes to standard error.
+    fn said(&self) -> &str {
+        let said = [&self.stderr, &self.stdout].into_iter().find(|text| !text.trim().is_empty());
+        said.map_or("not a word", |text| text.trim())
     }
 
     /// Whether it failed with one line, and a hint perhaps on the next.

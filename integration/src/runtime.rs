@@ -30,15 +30,29 @@ impl Runtime {
     pub fn from_env() -> &'static Self {
         static RUNTIME: OnceLock<Runtime> = OnceLock::new();
         RUNTIME.get_or_init(|| {
-            let program = match env::var_os("RUNTIME") {
-                Some(name) => find(Path::new(&name)),
-                None => own_build(),
-            };
+            let program = Self::program_from_env();
             let about = Command::new(&program).arg("--version").output();
             let about = about.map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
             let about = about.unwrap_or_default();
             Self { kind: kind(&program, &about), version: version(&about), program }
         })
+    }
+
+    /// The program alone; it is not run.
+    pub fn program_from_env() -> PathBuf {
+        env::var_os("RUNTIME").map_or_else(own_build, |name| Self::find(Path::new(&name)))
+    }
+
+    /// A path as it is, a name from `PATH`; panics when there is no such file.
+    pub fn find(name: &Path) -> PathBuf {
+        if name.components().count() > 1 {
+            return name
+                .canonicalize()
+                .unwrap_or_else(|e| panic!("RUNTIME={}: {e}", name.display()));
+        }
+        let path = env::var_os("PATH").unwrap_or_default();
+        let found = env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
+        found.unwrap_or_else(|| panic!("RUNTIME={}: not in PATH", name.display()))
     }
 
     pub fn is(&self, kind: Kind) -> bool {
@@ -57,15 +71,6 @@ fn own_build() -> PathBuf {
         program.display()
     );
     program
-}
-
-fn find(name: &Path) -> PathBuf {
-    if name.components().count() > 1 {
-        return name.canonicalize().unwrap_or_else(|e| panic!("RUNTIME={}: {e}", name.display()));
-    }
-    let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
-    found.unwrap_or_else(|| panic!("RUNTIME={}: not in PATH", name.display()))
 }
 
 /// From the first word of `--version`; a runtime may call itself something else there for the sake

@@ -24,6 +24,7 @@ pub(crate) fn make(call: &str, arguments: &[&str]) -> io::Result<()> {
         "getcwd" => drop(nix::unistd::getcwd()?),
         "getpriority" => drop(rustix::process::getpriority_process(None)?),
         "setpriority" => rustix::process::setpriority_process(None, number(0)? as i32)?,
+        "truncate" => nix::unistd::truncate(path(0)?, number(1)?)?,
         "mkdir" => nix::unistd::mkdir(path(0)?, stat::Mode::S_IRWXU)?,
         "chmod" => std::fs::set_permissions(path(0)?, mode(number(1)?))?,
         "chown" => std::os::unix::fs::chown(path(0)?, Some(number(1)? as u32), None)?,

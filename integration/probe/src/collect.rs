@@ -13,7 +13,7 @@ use std::{
 
 use nix::sys::utsname;
 
-use crate::{CAPABILITIES, Capabilities, Facts, Mount, Stat, Tty};
+use crate::{CAPABILITIES, Capabilities, Facts, Mount, Place, Stat, Tty};
 
 /// `read` and `stat` are the paths to report in [`Facts::files`] and [`Facts::stats`].
 pub fn facts(read: &[String], stat: &[String]) -> Facts {
@@ -71,6 +71,20 @@ pub fn namespaces(directory: &Path) -> BTreeMap<String, u64> {
             Some((entry.file_name().to_string_lossy().into_owned(), inode))
         })
         .collect()
+}
+
+/// Where the process with this directory (`/proc/<pid>`) is; empty where that cannot be read.
+pub fn place(process: &Path) -> Place {
+    let identity = |path: &str| {
+        let data = fs::metadata(process.join(path)).ok()?;
+        Some((data.dev(), data.ino()))
+    };
+    let mountinfo = fs::read_to_string(process.join("mountinfo")).unwrap_or_default();
+    Place {
+        root: identity("root"),
+        exe: identity("exe"),
+        mounts: mounts(&mountinfo).into_iter().map(|mount| mount.target).collect(),
+    }
 }
 
 /// Parses the text of a mountinfo file.

@@ -76,9 +76,12 @@ pub(crate) fn kill_self(signal: &str) -> io::Result<()> {
 pub(crate) fn hook(label: &str, log: &str, status: u8) -> ExitCode {
     let mut state = String::new();
     let _ = io::stdin().read_to_string(&mut state);
+    let state = serde_json::from_str(&state).unwrap_or(serde_json::Value::String(state));
     let call = HookCall {
         label: label.to_owned(),
-        state: serde_json::from_str(&state).unwrap_or(serde_json::Value::String(state)),
+        place: collect::place("/proc/self".as_ref()),
+        container: collect::place(format!("/proc/{}", state["pid"]).as_ref()),
+        state,
         argv: std::env::args().collect(),
         env: std::env::vars().map(|(name, value)| format!("{name}={value}")).collect(),
         cwd: std::env::current_dir().map(|d| d.to_string_lossy().into()).unwrap_or_default(),

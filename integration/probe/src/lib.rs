@@ -141,6 +141,22 @@ pub struct HookCall {
     pub env: Vec<String>,
     pub cwd: String,
     pub namespaces: BTreeMap<String, u64>,
+    /// Of the hook itself.
+    pub place: Place,
+    /// Of the process that the state's `pid` names where the hook runs; a hook in the container's
+    /// pid namespace takes another process for it.
+    pub container: Place,
+}
+
+/// Where in the tree of files a process is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// (device, inode) of the root directory.
+    pub root: Option<(u64, u64)>,
+    /// (device, inode) of the program.
+    pub exe: Option<(u64, u64)>,
+    /// Mount points, in the order of mountinfo.
+    pub mounts: Vec<String>,
 }
 
 /// Capability numbers to names, in the order of linux/capability.h.

@@ -11,6 +11,7 @@ usage: probe facts [--read PATH]… [--stat PATH]…   print what this process s
        probe serve                                 print `ready`, then every signal; TERM ends it
        probe write PATH TEXT                       write TEXT to PATH, creating it
        probe try CALL [ARGUMENT]…                  make one system call
+       probe try-thread CALL [ARGUMENT]…           make it on a second thread, and survive that one
        probe alloc BYTES                           touch BYTES of memory
        probe exit STATUS
        probe kill-self SIGNAL
@@ -27,11 +28,12 @@ fn main() -> ExitCode {
         ["serve"] => commands::serve(),
         ["write", path, text] => told(commands::write(path, text)),
         ["try", call, rest @ ..] => told(calls::make(call, rest)),
+        ["try-thread", call, rest @ ..] => in_thread(call, rest),
         ["alloc", bytes] => commands::alloc(bytes),
         ["exit", status] => ExitCode::from(status.parse().unwrap_or(u8::MAX)),
         ["kill-self", signal] => told(commands::kill_self(signal)),
         ["hook", label, log] => commands::hook(label, log, 0),
-        ["hook", label, log, status] => commands::hook(label, log, status.parse().unwrap_or(1)),
+        ["hook", label, log, status, ..] => commands::hook(label, log, status.parse().unwrap_or(1)),
         ["notify", message] => told(commands::notify(message)),
         ["hunt", log, outside] => told(commands::hunt(log, outside)),
         ["swap", a, b] => told(commands::swap(a, b)),
@@ -40,6 +42,24 @@ fn main() -> ExitCode {
             ExitCode::from(64)
         }
     }
+}
+
+/// A thread that is killed says nothing, and nobody can join it: the kernel's list of threads shows
+/// that it has gone.
+fn in_thread(call: &str, arguments: &[&str]) -> ExitCode {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || sender.send(calls::make(call, arguments)));
+        loop {
+            if let Ok(result) = receiver.recv_timeout(std::time::Duration::from_millis(10)) {
+                return told(result);
+            }
+            if std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1) {
+                println!("the thread was killed");
+                std::process::exit(0);
+            }
+        }
+    })
 }
 
 fn told(result: std::io::Result<()>) -> ExitCode {
