@@ -2,16 +2,24 @@
 
 use crate::Statement;
 
+pub mod bundle;
+pub mod config;
 pub mod features;
 pub mod runtime;
 
 /// The documents, in the order of reports.
-pub const DOCUMENTS: [&str; 4] =
-    ["runtime.md", "runtime-linux.md", "features.md", "features-linux.md"];
+pub const DOCUMENTS: [&str; 6] = [
+    "bundle.md",
+    "config.md",
+    "runtime.md",
+    "runtime-linux.md",
+    "features.md",
+    "features-linux.md",
+];
 
 /// Every statement, in the order of reports.
 pub fn all() -> impl Iterator<Item = &'static Statement> {
-    let lists = [runtime::LISTS, features::LISTS];
+    let lists = [bundle::LISTS, config::LISTS, runtime::LISTS, features::LISTS];
     lists.into_iter().flatten().copied().flatten()
 }
 
