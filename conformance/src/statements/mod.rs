@@ -4,13 +4,15 @@ use crate::Statement;
 
 pub mod bundle;
 pub mod config;
+pub mod config_linux;
 pub mod features;
 pub mod runtime;
 
 /// The documents, in the order of reports.
-pub const DOCUMENTS: [&str; 6] = [
+pub const DOCUMENTS: [&str; 7] = [
     "bundle.md",
     "config.md",
+    "config-linux.md",
     "runtime.md",
     "runtime-linux.md",
     "features.md",
@@ -19,7 +21,8 @@ pub const DOCUMENTS: [&str; 6] = [
 
 /// Every statement, in the order of reports.
 pub fn all() -> impl Iterator<Item = &'static Statement> {
-    let lists = [bundle::LISTS, config::LISTS, runtime::LISTS, features::LISTS];
+    let lists =
+        [bundle::LISTS, config::LISTS, config_linux::LISTS, runtime::LISTS, features::LISTS];
     lists.into_iter().flatten().copied().flatten()
 }
 
