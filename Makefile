@@ -7,13 +7,16 @@ CARGO ?= cargo
 TARGET := x86_64-unknown-linux-gnu
 OUT := $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release
 
+# What `make conformance` sets side by side: paths, or names in PATH.
+RUNTIMES ?= $(abspath $(OUT))/rtn runc crun
+
 PACKAGES_BUILD := gcc libc6-dev
 PACKAGES_DEMO := $(PACKAGES_BUILD) busybox-static
 PACKAGES_BENCH := $(PACKAGES_DEMO) crun runc
 # Before trixie virtiofsd is a part of QEMU's packages.
 PACKAGES_VM = $(PACKAGES_BUILD) qemu-system-x86 mmdebstrap e2fsprogs zstd lz4 jq \
 	$(shell apt-cache show virtiofsd >/dev/null 2>&1 && echo virtiofsd)
-PACKAGES_TEST := $(PACKAGES_BENCH) containerd docker.io iptables procps python3-seccomp uidmap
+PACKAGES_TEST := $(PACKAGES_BENCH) containerd docker.io iproute2 iptables procps python3-seccomp uidmap
 
 # One process per test where it is installed; the tests themselves do not care.
 NEXTEST := $(shell command -v cargo-nextest)
@@ -26,7 +29,8 @@ RUN_TESTS := $(if $(NEXTEST),$(CARGO) nextest run --no-fail-fast,$(CARGO) test -
 SUITES ?= integration
 KERNEL ?= trixie
 
-.PHONY: help demo test test-unit test-integration test-control test-docker test-vm check bench build install clean
+.PHONY: help demo test test-unit test-integration test-control test-docker test-conformance conformance test-vm check bench \
+	build install clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
@@ -36,7 +40,7 @@ demo: ## a busybox container: its plan, its run, and how long it took
 	@$(MAKE) --no-print-directory build
 	@scripts/demo $(OUT)/rtn
 
-test: test-unit test-integration test-control test-docker ## every test, on the real kernel and under a real dockerd; needs root
+test: test-unit test-integration test-control test-conformance test-docker ## every test, on the real kernel and under a real dockerd; needs root
 
 test-unit: ## the library, the command line and the benchmark
 	@scripts/packages $(PACKAGES_TEST)
@@ -57,6 +61,14 @@ test-docker: build ## rtn under a dockerd of its own
 test-vm: ## rtn on cgroup v2 under systemd, in an emulated machine (integration/vm)
 	@scripts/packages $(PACKAGES_VM)
 	CARGO="$(CARGO)" integration/vm/run --kernel $(KERNEL) $(if $(ONLY),--only '$(ONLY)') $(SUITES)
+
+test-conformance: build ## rtn by the runtime specification; CONFORMANCE="hooks mounts" takes a part
+	@scripts/packages $(PACKAGES_TEST)
+	RUNTIME=$(abspath $(OUT))/rtn $(CARGO) run --quiet --package conformance -- $(CONFORMANCE)
+
+conformance: build ## docs/conformance.md anew: rtn, runc and crun side by side
+	@scripts/packages $(PACKAGES_TEST)
+	$(CARGO) run --quiet --package conformance -- matrix $(RUNTIMES) --out docs/conformance.md
 
 check: ## formatting, lints, licences and sources of dependencies, documentation
 	@scripts/packages $(PACKAGES_BUILD)
