@@ -24,7 +24,7 @@ pub(super) const STATEMENTS: &[Statement] = &[
     .test(|test| {
         needs!(Feature::IdMappedMounts);
         let facts = seen(test, test.bundle().mount(mapped(&file(test), "idmap")));
-        assert!(on(&facts, "/data").has("idmapped"), "{:#?}", on(&facts, "/data"));
+        assert!(is_mapped(&facts, "/data"), "the mount has no mapping");
     }),
     should_not(
         "config.mounts.options.idmap.not-passed-on",
@@ -80,7 +80,7 @@ pub(super) const STATEMENTS: &[Statement] = &[
     .test(|test| {
         needs!(Feature::IdMappedMounts);
         let facts = seen(test, test.bundle().mount(mapped(&file(test), "idmap")));
-        assert!(on(&facts, "/data").has("idmapped"), "{:#?}", on(&facts, "/data"));
+        assert!(is_mapped(&facts, "/data"), "the mount has no mapping");
     }),
     must(
         "config.mounts.options.idmap.not-recursive",
@@ -92,8 +92,8 @@ pub(super) const STATEMENTS: &[Statement] = &[
         needs!(Feature::IdMappedMounts);
         let source = Source::plain(test);
         let facts = seen(test, test.bundle().mount(tree(&source, "idmap")));
-        assert!(on(&facts, "/data").has("idmapped"), "{:#?}", facts.mounts);
-        assert!(!on(&facts, "/data/below").has("idmapped"), "{:#?}", facts.mounts);
+        assert!(is_mapped(&facts, "/data"), "the mount has no mapping");
+        assert!(!is_mapped(&facts, "/data/below"), "what is below it has one too");
     }),
     must(
         "config.mounts.options.ridmap",
@@ -106,7 +106,7 @@ pub(super) const STATEMENTS: &[Statement] = &[
         let source = Source::plain(test);
         let facts = seen(test, test.bundle().mount(tree(&source, "ridmap")));
         for target in ["/data", "/data/below"] {
-            assert!(on(&facts, target).has("idmapped"), "{target}: {:#?}", facts.mounts);
+            assert!(is_mapped(&facts, target), "{target} has no mapping");
         }
     }),
     should_not(
@@ -151,7 +151,7 @@ pub(super) const STATEMENTS: &[Statement] = &[
     .test(|test| {
         needs!(Feature::IdMappedMounts);
         let facts = seen(test, test.bundle().mount(mapped(&file(test), "ridmap")));
-        assert!(on(&facts, "/data").has("idmapped"), "{:#?}", on(&facts, "/data"));
+        assert!(is_mapped(&facts, "/data"), "the mount has no mapping");
     }),
 ];
 
@@ -166,7 +166,8 @@ pub(super) const POSIX: &[Statement] = &[
     .test(|test| {
         needs!(Feature::IdMappedMounts);
         let facts = seen(test, test.bundle().mount(mapped(&file(test), "idmap")));
-        assert!(on(&facts, "/data").has("idmapped") && owner(&facts).0 == SHOWN);
+        assert!(is_mapped(&facts, "/data"), "the mount has no mapping");
+        assert_eq!(owner(&facts).0, SHOWN);
     }),
     should(
         "config.mounts.uid-mappings.option",
@@ -195,7 +196,8 @@ pub(super) const POSIX: &[Statement] = &[
     .test(|test| {
         needs!(Feature::IdMappedMounts);
         let facts = seen(test, test.bundle().mount(mapped(&file(test), "idmap")));
-        assert!(on(&facts, "/data").has("idmapped") && owner(&facts).1 == SHOWN + 1);
+        assert!(is_mapped(&facts, "/data"), "the mount has no mapping");
+        assert_eq!(owner(&facts).1, SHOWN + 1);
     }),
     should(
         "config.mounts.gid-mappings.option",
@@ -252,6 +254,12 @@ fn tree(source: &Source, option: &str) -> Value {
 #[track_caller]
 fn seen(test: &Test, bundle: Bundle) -> Facts {
     test.facts_with(&["--stat", "/data/file"], bundle)
+}
+
+/// As mountinfo has it.
+#[track_caller]
+fn is_mapped(facts: &Facts, target: &str) -> bool {
+    on(facts, target).has("idmapped")
 }
 
 /// Of `/data/file`.

@@ -29,23 +29,23 @@ pub(super) const STATEMENTS: &[Statement] = &[
     }),
     propagation!("rprivate", |test| {
         for mount in bound(test, MsFlags::empty(), &["rbind", "rprivate"]) {
-            assert_eq!(mount.propagation, [""; 0], "{mount:?}");
+            assert_eq!(mount.propagation, [""; 0], "{}", mount.target);
         }
     }),
     propagation!("rshared", |test| {
         for mount in bound(test, MsFlags::empty(), &["rbind", "rshared"]) {
-            assert!(is_shared(&mount), "{mount:?}");
+            assert!(is_shared(&mount), "{} is not shared", mount.target);
         }
     }),
     propagation!("rslave", |test| receives(test, "rbind", "rslave", "below/below")),
     propagation!("runbindable", |test| {
         for mount in bound(test, MsFlags::empty(), &["rbind", "runbindable"]) {
-            assert_eq!(mount.propagation, ["unbindable"], "{mount:?}");
+            assert_eq!(mount.propagation, ["unbindable"], "{}", mount.target);
         }
     }),
     row!(MUST "shared" "Corresponds to mount(8) (filesystem-independent).", |test| {
         let mount = above(test, "shared");
-        assert!(is_shared(&mount), "{mount:?}");
+        assert!(is_shared(&mount), "{} is not shared", mount.target);
     }),
     propagation!("slave", |test| receives(test, "bind", "slave", "late")),
     propagation!("unbindable", |test| {
@@ -84,5 +84,5 @@ fn receives(test: &Test, kind: &str, option: &str, late: &str) {
         facts.mount(&format!("/data/{late}")).is_some(),
         "a mount of the host does not come in"
     );
-    assert!(!is_shared(on(&facts, "/data")), "{:?}", on(&facts, "/data"));
+    assert!(!is_shared(on(&facts, "/data")), "the mount is shared, there is a way out");
 }
