@@ -24,8 +24,10 @@ use crate::{
     namespaces::NamespaceFd,
     plan::{
         Mount, Plan,
-        mount_idmap::{Mapping, MountIdMap},
-        mounts::Action,
+        mounts::{
+            Action,
+            idmap::{Mapping, MountIdMap},
+        },
         namespaces::{IdMap, MapWriter, UserNamespace},
     },
     rootfs::{self, Source},

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use oci_spec::runtime::{Linux, LinuxDevice, LinuxDeviceType, LinuxNamespaceType};
 use serde::Serialize;
 
-use super::{Namespaces, mount_checks::leaves_root, process::clean};
+use super::{Namespaces, mounts::checks::leaves_root, process::clean};
 use crate::{error::Error, host::Host};
 
 /// A node to make in the root filesystem.

@@ -21,16 +21,11 @@ pub use system::check_id;
 
 mod arguments;
 pub mod caps;
-mod cgroup_tree;
 pub mod devices;
 pub mod hooks;
 mod intel_rdt;
 pub mod mask;
 pub mod memory_policy;
-mod mount_checks;
-pub mod mount_idmap;
-mod mount_label;
-mod mount_options;
 pub mod mounts;
 pub mod namespaces;
 mod net_devices;
@@ -42,9 +37,9 @@ mod system;
 pub use devices::Device;
 pub use hooks::{Hook, Hooks};
 pub use intel_rdt::{IntelRdt, Origin, Schema};
-pub(crate) use mount_options::attributes as mount_attributes;
-pub use mount_options::known as known_mount_options;
-pub use mounts::Mount;
+
+pub(crate) use mounts::options::attributes as mount_attributes;
+pub use mounts::{Mount, options::known as known_mount_options};
 pub use namespaces::Namespaces;
 pub use net_devices::NetDevice;
 pub use process::Process;
@@ -232,14 +227,14 @@ impl Plan {
             process::label("linux.mountLabel", label, ("selinux", host.selinux), &mut faults);
         let label = label
             .as_deref()
-            .map(|label| (mount_label::context_type(spec.annotations(), &mut faults), label));
+            .map(|label| (mounts::label::context_type(spec.annotations(), &mut faults), label));
         let surroundings = mounts::Surroundings {
             bundle: &options.bundle,
             mount_label: label,
             cgroup: &cgroup,
             hierarchies: &host.cgroup,
             namespaces: &namespaces,
-            maps: &mount_idmap::ContainerMaps::new(&linux),
+            maps: &mounts::idmap::ContainerMaps::new(&linux),
             host,
         };
         let listed = spec.mounts().as_deref().unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::mount_options::{self, Meaning};
+use super::mounts::options::{self, Meaning};
 use crate::error::Error;
 
 /// `MS_SHARED`, `MS_SLAVE`, `MS_PRIVATE` or `MS_UNBINDABLE`, with or without `MS_REC`.
@@ -43,7 +43,7 @@ pub(crate) fn rootfs_propagation(word: Option<&str>, faults: &mut Vec<Error>) ->
     let default = Propagation(libc::MS_SLAVE | libc::MS_REC);
     match word.unwrap_or_default() {
         "" => default,
-        word => match mount_options::meaning(word) {
+        word => match options::meaning(word) {
             Some(Meaning::Propagation(flags)) => Propagation(flags),
             _ => {
                 let what = format!("unknown rootfsPropagation {word:?}");

@@ -4,11 +4,11 @@
 use oci_spec::runtime as oci;
 use serde::Serialize;
 
-use super::{
-    mounts::Surroundings,
-    namespaces::{IdMap, MAP_LINES, id_maps, map_fault},
+use super::Surroundings;
+use crate::{
+    error::Error,
+    plan::namespaces::{IdMap, MAP_LINES, id_maps, map_fault},
 };
-use crate::error::Error;
 
 /// linux.uidMappings and linux.gidMappings, in the order of the container's ids.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use std::{
 
 use oci_spec::runtime as oci;
 
-use super::{mount_options::Words, mounts::Action, process::clean};
+use super::{Action, clean, options::Words};
 use crate::error::Error;
 
 pub(super) fn destination(at: &str, path: &Path, remount: bool, faults: &mut Vec<Error>) {
@@ -26,7 +26,7 @@ pub(super) fn destination(at: &str, path: &Path, remount: bool, faults: &mut Vec
 }
 
 /// Whether the text of `path` climbs above where it starts.
-pub(super) fn leaves_root(path: &Path) -> bool {
+pub(in crate::plan) fn leaves_root(path: &Path) -> bool {
     let mut depth = 0_i32;
     path.components().any(|component| {
         depth += match component {

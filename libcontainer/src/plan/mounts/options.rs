@@ -7,11 +7,11 @@ use libc::{
     MS_STRICTATIME, MS_SYNCHRONOUS, MS_UNBINDABLE,
 };
 
-use super::{mount_idmap, propagation::Propagation};
+use super::{Propagation, idmap};
 
 /// What an option does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(in crate::plan) enum Meaning {
     Nothing,
     Bind {
         recursive: bool,
@@ -26,7 +26,7 @@ pub(super) enum Meaning {
     Propagation(u64),
     /// Copies what the directory had into the new tmpfs.
     CopyUp,
-    /// See [`super::mount_idmap`]; the word may go on after an equals sign.
+    /// See [`super::idmap`]; the word may go on after an equals sign.
     IdMap,
     /// A source that is a link is made again at the destination.
     CopyLink,
@@ -115,7 +115,7 @@ const OPTIONS: &[(&str, Meaning)] = {
     ]
 };
 
-pub(super) fn meaning(option: &str) -> Option<Meaning> {
+pub(in crate::plan) fn meaning(option: &str) -> Option<Meaning> {
     let found = OPTIONS.binary_search_by_key(&option, |(name, _)| name);
     found.ok().map(|index| OPTIONS[index].1)
 }
@@ -140,7 +140,7 @@ pub(super) struct Words<'a> {
     pub(super) copy_link: bool,
     pub(super) source_link: bool,
     pub(super) destination_link: bool,
-    pub(super) idmap: Option<mount_idmap::Word<'a>>,
+    pub(super) idmap: Option<idmap::Word<'a>>,
     pub(super) data: Vec<&'a str>,
 }
 
@@ -148,7 +148,7 @@ impl<'a> Words<'a> {
     pub(super) fn read(options: &'a [String]) -> Self {
         let mut words = Self::default();
         for (index, option) in options.iter().enumerate() {
-            match (mount_idmap::Word::read(index, option), meaning(option)) {
+            match (idmap::Word::read(index, option), meaning(option)) {
                 (Some(word), _) => words.idmap = Some(word),
                 (None, Some(meaning)) => words.take(meaning),
                 (None, None) => words.data.push(option),

@@ -2,10 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{
-    Text,
-    mounts::{Action, text},
-};
+use super::{Action, Text, text};
 use crate::error::Error;
 
 /// crun's annotation, which podman sets: how the label is meant.
@@ -16,7 +13,7 @@ const CONTEXT_TYPE: &str = "run.oci.mount_context_type";
 const CONTEXT_TYPES: [&str; 4] = ["context", "fscontext", "defcontext", "rootcontext"];
 
 /// The option that carries the label.
-pub(super) fn context_type(
+pub(in crate::plan) fn context_type(
     annotations: &Option<HashMap<String, String>>,
     faults: &mut Vec<Error>,
 ) -> &'static str {

@@ -4,10 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use oci_spec::runtime::LinuxNamespaceType;
 
-use super::{
-    mount_label::with_label,
-    mounts::{Action, Mount, Surroundings, text},
-};
+use super::{Action, Mount, Surroundings, label::with_label, text};
 
 /// A cgroup v1 tree: a tmpfs with a directory for each hierarchy. In a cgroup namespace each is
 /// mounted anew and shows the container's cgroup as its root; else the container's own directory

@@ -8,19 +8,22 @@ use std::{
 use oci_spec::runtime as oci;
 use serde::{Serialize, Serializer};
 
-use super::{
-    Namespaces, Text, cgroup_tree, mount_checks as checks,
-    mount_idmap::{self, ContainerMaps, MountIdMap},
-    mount_label,
-    mount_options::{self, Words},
-    process::clean,
-    propagation::Propagation,
+use self::{
+    idmap::{ContainerMaps, MountIdMap},
+    options::Words,
 };
+use super::{Namespaces, Text, process::clean, propagation::Propagation};
 use crate::{
     cgroup::{self, Hierarchies},
     error::Error,
     host::Host,
 };
+
+mod cgroup_tree;
+pub(super) mod checks;
+pub mod idmap;
+pub(super) mod label;
+pub(super) mod options;
 
 /// One thing to mount.
 #[derive(Debug, Serialize)]
@@ -119,7 +122,7 @@ fn is_false(flag: &bool) -> bool {
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
 fn words<S: Serializer>(flags: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(mount_options::words(*flags))
+    serializer.collect_seq(options::words(*flags))
 }
 
 /// What the mounts depend on beside their own entries.
@@ -230,8 +233,8 @@ fn plan_one(
         set_all: words.set_all,
         clear_all: words.clear_all,
         propagation: words.propagation,
-        idmap: mount_idmap::plan(&at, mount, words.idmap, bind, around, faults),
-        label: mount_label::of_root(&action, around.mount_label),
+        idmap: idmap::plan(&at, mount, words.idmap, bind, around, faults),
+        label: label::of_root(&action, around.mount_label),
         late_readonly,
         ..Mount::plain(Some(index), destination, action)
     };
@@ -272,7 +275,7 @@ fn filesystem(
     faults: &mut Vec<Error>,
 ) -> Action {
     checks::filesystem(at, kind, words, faults);
-    let data = mount_label::with_label(words.data.join(","), kind, around.mount_label);
+    let data = label::with_label(words.data.join(","), kind, around.mount_label);
     if data.len() >= PAGE {
         let what = format!("invalid mount: its options take {} of {PAGE} bytes", data.len());
         faults.push(Error::config(format!("{at}.options"), what));
@@ -324,7 +327,7 @@ mod tests {
     use oci_spec::runtime::LinuxNamespaceType;
 
     use super::*;
-    use crate::plan::{mount_idmap::Mapping, namespaces::IdMap};
+    use crate::plan::{mounts::idmap::Mapping, namespaces::IdMap};
 
     fn read(json: serde_json::Value) -> (Vec<Mount>, Vec<String>) {
         read_with(json, &Hierarchies::default(), &Namespaces::default())
