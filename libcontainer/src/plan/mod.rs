@@ -203,7 +203,7 @@ impl Plan {
         let mut faults = Vec::new();
         let mut warnings = Vec::new();
         system::check_version(spec.version(), &mut faults);
-        system::check_annotations(spec, &mut faults);
+        system::check_annotations(spec, &mut faults, &mut warnings);
         faults.extend(check_id(&options.id).err());
 
         let linux = system::linux(spec);

@@ -1,13 +1,16 @@
 //! The parts of config.json that are a line or two each: version, id, root, names, sysctls,
 //! masked and read-only paths, and what seccomp needs beside its filter.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
 
 use super::{
-    Entrance, Namespaces, Options, Rootfs, Seccomp, Sysctl, Text, process::clean,
-    propagation::rootfs_propagation,
+    Entrance, Namespaces, Options, Rootfs, Seccomp, Sysctl, Text, mounts::label::CONTEXT_TYPE,
+    process::clean, propagation::rootfs_propagation,
 };
 use crate::{
     error::{Error, Kind, Result},
@@ -60,10 +63,19 @@ fn cut(text: &str, at: char) -> (&str, Option<&str>) {
     text.split_once(at).map_or((text, None), |(before, after)| (before, Some(after)))
 }
 
-/// config.md, "Annotations": keys must not be empty.
-pub(super) fn check_annotations(spec: &Spec, faults: &mut Vec<Error>) {
-    if spec.annotations().iter().flatten().any(|(key, _)| key.is_empty()) {
-        faults.push(Error::config("annotations", "invalid annotation: its key is empty"));
+/// config.md, "Annotations": keys must not be empty. Those of crun ask for something; one that is
+/// not carried out here is told.
+pub(super) fn check_annotations(spec: &Spec, faults: &mut Vec<Error>, warnings: &mut Vec<String>) {
+    const KNOWN: [&str; 3] = [KEEP_GROUPS, CONTEXT_TYPE, FAIL_UNKNOWN_SYSCALL];
+    let mut keys: Vec<_> = spec.annotations().iter().flat_map(HashMap::keys).collect();
+    keys.sort_unstable();
+    for key in keys {
+        if key.is_empty() {
+            faults.push(Error::config("annotations", "invalid annotation: its key is empty"));
+        }
+        if key.starts_with("run.oci.") && !KNOWN.contains(&key.as_str()) {
+            warnings.push(format!("the annotation {key:?} is for crun and has no effect"));
+        }
     }
 }
 
@@ -309,6 +321,16 @@ pub(super) fn seccomp(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn annotations_of_crun() {
+        let json = r#"{"ociVersion":"1.0.0","annotations":
+            {"run.oci.handler":"krun","run.oci.keep_original_groups":"1","a":"b","":"c"}}"#;
+        let (mut faults, mut warnings) = (Vec::new(), Vec::new());
+        check_annotations(&serde_json::from_str(json).unwrap(), &mut faults, &mut warnings);
+        assert_eq!(warnings, ["the annotation \"run.oci.handler\" is for crun and has no effect"]);
+        assert_eq!(faults.len(), 1);
+    }
 
     #[test]
     fn versions() {

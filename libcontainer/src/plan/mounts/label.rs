@@ -6,7 +6,7 @@ use super::{Action, Text, text};
 use crate::error::Error;
 
 /// crun's annotation, which podman sets: how the label is meant.
-const CONTEXT_TYPE: &str = "run.oci.mount_context_type";
+pub(in crate::plan) const CONTEXT_TYPE: &str = "run.oci.mount_context_type";
 
 /// Those of mount(8), "SELinux context": of all files, of the filesystem, of files without one, of
 /// the root.
