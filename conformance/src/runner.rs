@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    os::unix::process::CommandExt,
     panic::PanicHookInfo,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -13,7 +14,6 @@ use std::{
 };
 
 use integration::{Output, Test, leftovers, wait};
-use nix::sys::{prctl, signal::Signal};
 use serde::Serialize;
 
 use crate::{Check, Statement};
@@ -107,6 +107,8 @@ fn judge(statement: &Statement, options: &Options) -> Verdict {
     let mut command = Command::new(env::current_exe().expect("this program has a path"));
     command.args(["case", statement.id]).env("RUNTIME", &options.runtime);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Output::dup(&stderr));
+    // Whoever interrupts the suite does not interrupt a check, which then cleans up after itself.
+    command.process_group(0);
     let mut child = command.spawn().expect("this program can be run");
     let own = format!("it{}-", child.id());
     let status = end(&mut child, options.timeout);
@@ -160,7 +162,6 @@ pub fn case(statement: &Statement) {
     let Check::Test(check) = statement.check else {
         panic!("{} has no test", statement.id);
     };
-    prctl::set_pdeathsig(Signal::SIGKILL).expect("a death signal");
     std::panic::set_hook(Box::new(tell_failure));
     let test = Test::new();
     check(&test);
