@@ -15,6 +15,8 @@ use crate::{
 pub struct Column {
     /// The name of its file and the version that it prints: `runc 1.3.6`.
     pub name: String,
+    /// What else it prints for `--version`, but the commit: `spec: 1.2.1, go: go1.26.5`.
+    pub about: String,
     /// Those of the statements that have a test, in their order.
     pub verdicts: Vec<Verdict>,
 }
@@ -23,9 +25,11 @@ impl Column {
     pub fn new(program: &Path, verdicts: Vec<Verdict>) -> Self {
         let file = program.file_name().unwrap_or_default().to_string_lossy();
         let text = version(program);
-        let first = text.lines().next().unwrap_or_default();
-        let number = first.split(' ').next_back().unwrap_or_default();
-        Self { name: format!("{file} {number}").trim_end().to_owned(), verdicts }
+        let mut lines = text.lines();
+        let number = lines.next().and_then(|line| line.split(' ').next_back()).unwrap_or_default();
+        let about: Vec<&str> = lines.filter(|line| !line.starts_with("commit:")).collect();
+        let name = format!("{file} {number}").trim_end().to_owned();
+        Self { name, about: about.join(", "), verdicts }
     }
 }
 
@@ -76,7 +80,8 @@ fn head(tested: &[&'static Statement], columns: &[Column], all: usize) -> String
         tested.len()
     );
     text += "| environment | |\n|---|---|\n";
-    for (name, value) in environment() {
+    let runtimes = columns.iter().map(|column| (column.name.as_str(), column.about.clone()));
+    for (name, value) in environment().into_iter().chain(runtimes) {
         writeln!(text, "| {name} | {} |", plain(&value)).expect("a string takes everything");
     }
     text += &summary(tested, columns);
@@ -245,8 +250,11 @@ mod tests {
         let skip = Verdict::Skip { reason: "no x".into() };
         let one = vec![Verdict::Pass, fail("a\n time=\"2026-01-01T10:00:00Z\" b"), skip.clone()];
         let two = vec![fail("process 4711 is <there>"), Verdict::Pass, skip];
-        [("one 1", one), ("two 2", two)]
-            .map(|(name, verdicts)| Column { name: name.into(), verdicts })
+        [("one 1", one), ("two 2", two)].map(|(name, verdicts)| Column {
+            name: name.into(),
+            about: "spec: 1".into(),
+            verdicts,
+        })
     }
 
     fn text() -> String {
@@ -254,8 +262,9 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_counts_by_document() {
+    fn the_head_tells_where_and_the_summary_counts_by_document() {
         let page = text();
+        assert!(page.contains("| one 1 | spec: 1 |\n"), "{page}");
         assert!(page.contains("| | one 1 | two 2 |\n|---|---|---|\n"), "{page}");
         assert!(page.contains("| config.md | 1 pass, 1 fail | 1 pass, 1 FAIL |\n"), "{page}");
         assert!(
