@@ -51,6 +51,16 @@ fn a_runtime_that_always_fails_is_not_compliant() {
 }
 
 #[test]
+fn a_deviation_is_no_failure_until_it_holds() {
+    let judged = |id| conformance(Path::new("/bin/false"), &[id, "--deviates", id]);
+    assert_eq!(judged("runtime.state.id").status, 0);
+    // Whoever always fails is right about a container that must not be made.
+    let held = judged("runtime.lifecycle.prestart-fails");
+    assert_eq!(held.status, 1);
+    assert!(held.stderr.contains("runtime.lifecycle.prestart-fails is no deviation any more"), "{held:?}");
+}
+
+#[test]
 fn a_runtime_that_hangs_is_stopped() {
     let scratch = Scratch::new("hang");
     // It keeps its arguments, by which the suite finds it.
