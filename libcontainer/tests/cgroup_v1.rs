@@ -107,6 +107,8 @@ fn relative_paths_are_below_the_own_cgroup() {
     let name = name.strip_prefix("/").expect("/");
     for (cgroups_path, last) in [(Some(name), name), (None, Path::new("c1"))] {
         let request = Request {
+            annotations: None,
+            uid: 0,
             id: "c1",
             cgroups_path,
             resources: None,
@@ -534,6 +536,8 @@ fn rootless_creator() {
     let resources = resources(&json);
     let host = Hierarchies::probe().expect("probe");
     let request = Request {
+        annotations: None,
+        uid: 0,
         id: "rtn-rootless",
         cgroups_path: None,
         resources: Some(&resources),

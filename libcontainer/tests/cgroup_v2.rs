@@ -15,7 +15,7 @@ use std::{
 use cgroup_support::{Fixture, made, needs_root, plan, resources, unique};
 use libcontainer::{
     Kind,
-    cgroup::{self, Hierarchies, Manager, Oom, Request},
+    cgroup::{self, Hierarchies, Oom},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -354,22 +354,4 @@ fn the_oom_killer_is_seen() {
         }
     }
     assert!(made.cgroup().oom_kills().expect("count") >= 1);
-}
-
-#[test]
-fn the_systemd_driver_is_refused_with_its_unit() {
-    let Some(host) = host("the_systemd_driver_is_refused_with_its_unit") else { return };
-    let request = Request {
-        id: "c1",
-        cgroups_path: Some(Path::new("a.slice:p:c1")),
-        resources: None,
-        devices: &[],
-        manager: Manager::Systemd,
-        rootless: false,
-        owner: None,
-    };
-    let mut faults = Vec::new();
-    cgroup::plan(&request, &host, &mut faults);
-    assert_eq!((faults.len(), faults[0].kind()), (1, Kind::Unsupported));
-    assert!(faults[0].to_string().contains("systemd cgroup driver"), "{}", faults[0]);
 }

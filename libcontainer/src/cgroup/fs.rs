@@ -36,6 +36,8 @@ pub(super) struct Cgroupfs<'a> {
     /// Between the start of a creation and its success the rest of the place may be somebody
     /// else's: only what was made is ours.
     unfinished: Cell<bool>,
+    /// Somebody else makes the directories, with the container's process in them.
+    shared: bool,
 }
 
 /// A directory and whether it has just been made.
@@ -46,7 +48,12 @@ struct Made {
 
 impl<'a> Cgroupfs<'a> {
     pub(super) fn new(place: &'a Place) -> Self {
-        Self { place, made: RefCell::default(), unfinished: Cell::new(false) }
+        Self { place, made: RefCell::default(), unfinished: Cell::new(false), shared: false }
+    }
+
+    /// The files of a unit that systemd has started.
+    pub(super) fn inside_unit(place: &'a Place) -> Self {
+        Self { shared: true, ..Self::new(place) }
     }
 
     fn or_unwind<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
@@ -75,7 +82,7 @@ impl<'a> Cgroupfs<'a> {
             result => result.map_err(fail)?,
         };
         let dir = Dir::open(path).map_err(fail)?;
-        if !fresh {
+        if !fresh && !self.shared {
             check_empty(&dir)?;
         }
         Ok(Some(Made { dir, fresh }))
@@ -183,8 +190,14 @@ impl Driver for Cgroupfs<'_> {
         self.doors(&Tree::open(self.place)?)
     }
 
-    fn apply(&self, writes: &[Write]) -> Result<()> {
-        Tree::open(self.place)?.change(writes)
+    fn adopt(&self, pid: i32) -> Result<()> {
+        let what = format!("cannot move process {pid} into the container's cgroup");
+        Err(Error::new(Kind::Denied, what)
+            .hint("the caller may not write cgroup.procs of a cgroup above both"))
+    }
+
+    fn apply(&self, limits: &Limits) -> Result<()> {
+        Tree::open(self.place)?.change(&limits.writes)
     }
 
     fn remove(&self) -> Result<()> {

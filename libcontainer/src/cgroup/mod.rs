@@ -42,6 +42,7 @@ pub use self::{
     plan::{Plan, Request, plan},
     running::Cgroup,
     stats::Stats,
+    systemd::{Property, Unit},
     write::{Need, Write},
 };
 use crate::error::Result;
@@ -65,6 +66,9 @@ pub enum Manager {
 pub struct Place {
     manager: Manager,
     paths: BTreeMap<String, PathBuf>,
+    /// systemd's name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit: Option<Unit>,
     /// Rootless without cgroupsPath: a hierarchy that refuses is left out (runc's rule).
     #[serde(default)]
     lenient: bool,
@@ -100,6 +104,9 @@ impl Place {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Limits {
     pub writes: Vec<Write>,
+    /// What systemd is told, where it is the manager.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub properties: Vec<Property>,
     /// v2 only; on v1 device rules are writes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub devices: Option<Devices>,
@@ -154,11 +161,17 @@ pub trait Driver {
     /// When a directory is missing or closed to the caller.
     fn open(&self) -> Result<Entry>;
 
+    /// Moves the process `pid` of the caller's into the cgroup, where the caller may not do it.
+    ///
+    /// # Errors
+    /// When nobody may do it for the caller.
+    fn adopt(&self, pid: i32) -> Result<()>;
+
     /// Changes limits.
     ///
     /// # Errors
     /// The first write that the kernel refuses, in whatever order.
-    fn apply(&self, writes: &[Write]) -> Result<()>;
+    fn apply(&self, limits: &Limits) -> Result<()>;
 
     /// Removes every directory with its sub-cgroups, after waiting until they are empty. Kills
     /// nothing. Does as much as it can, as often as it is called. By the driver whose creation
@@ -169,13 +182,12 @@ pub trait Driver {
     fn remove(&self) -> Result<()>;
 }
 
-/// The driver that owns the directories of `place`. A disabled manager has none, nor has a plan
-/// for systemd, which is refused when it is made: there is nothing that they could do differently.
+/// The driver that owns the directories of `place`. A disabled manager has none: there is nothing
+/// that it could do differently.
 pub fn driver(place: &Place) -> Box<dyn Driver + '_> {
-    match place.manager {
-        Manager::Cgroupfs | Manager::Disabled | Manager::Systemd => {
-            Box::new(fs::Cgroupfs::new(place))
-        }
+    match &place.unit {
+        Some(unit) => Box::new(systemd::Systemd::new(unit, place)),
+        None => Box::new(fs::Cgroupfs::new(place)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! From `linux.cgroupsPath` and `linux.resources` to directories and writes. Pure.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Component, Path, PathBuf},
 };
 
@@ -27,6 +27,10 @@ pub struct Request<'a> {
     /// `linux.devices`: one with the path of a default device replaces its rule.
     pub devices: &'a [spec::LinuxDevice],
     pub manager: Manager,
+    /// `org.systemd.property.*` are for the systemd manager.
+    pub annotations: Option<&'a HashMap<String, String>>,
+    /// The caller, whose systemd it is where the caller is not root.
+    pub uid: u32,
     /// Whether refused permission is no error, as far as no limit depends on it.
     pub rootless: bool,
     /// Host user to whom a v2 cgroup is given: the container's root, if the container has a user
@@ -63,8 +67,10 @@ pub fn plan(request: &Request<'_>, host: &Hierarchies, faults: &mut Vec<Error>) 
     if placed {
         check_controllers(&place, host, &mut sink);
     }
+    let properties = properties(request, resources, &place, &mut sink);
     Plan {
         limits: Limits {
+            properties,
             controllers: handed_down(host, &sink.writes),
             writes: sink.writes,
             devices: compiled,
@@ -183,13 +189,19 @@ fn place(request: &Request<'_>, host: &Hierarchies, faults: &mut Vec<Error>) -> 
     let mut place = Place {
         manager: request.manager,
         paths: BTreeMap::new(),
+        unit: None,
         lenient: request.rootless && path.is_none(),
     };
     match request.manager {
         Manager::Disabled => return place,
         Manager::Systemd => {
-            let unit = systemd::unit(path, request.id, request.rootless);
-            faults.push(unit.map_or_else(|fault| fault, |unit| systemd::unsupported(&unit)));
+            match systemd::unit(path, request.id, request.rootless) {
+                Ok(unit) => {
+                    place.paths = systemd::directories(&unit, request.uid, host);
+                    place.unit = Some(unit);
+                }
+                Err(fault) => faults.push(fault),
+            }
             return place;
         }
         Manager::Cgroupfs => {}
@@ -246,6 +258,40 @@ fn check_path(path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
+/// What systemd has to know; nothing where it is not the manager.
+fn properties(
+    request: &Request<'_>,
+    resources: &spec::LinuxResources,
+    place: &Place,
+    sink: &mut Sink<'_>,
+) -> Vec<systemd::Property> {
+    if place.unit.is_none() {
+        return Vec::new();
+    }
+    // Their faults have been told.
+    let mut told = Vec::new();
+    let mut quiet = Sink::new(true, &mut told);
+    let (allow_by_default, exceptions) =
+        devices::exceptions(&rules_of(request, resources), &mut quiet);
+    let mut properties = systemd::device_properties(allow_by_default, &exceptions);
+    properties.extend(systemd::from_writes(&sink.writes));
+    if let Some(annotations) = request.annotations {
+        properties.extend(systemd::from_annotations(annotations, sink.faults));
+    }
+    properties
+}
+
+fn rules_of<'a>(
+    request: &Request<'a>,
+    resources: &'a spec::LinuxResources,
+) -> devices::Request<'a> {
+    devices::Request {
+        rules: resources.devices().as_deref().unwrap_or_default(),
+        nodes: request.devices,
+        need: if request.rootless { Need::IfPermitted } else { Need::Required },
+    }
+}
+
 /// v1 rules are added to the writes of `sink`; the v2 program is returned.
 fn device_rules(
     request: &Request<'_>,
@@ -253,11 +299,7 @@ fn device_rules(
     place: &Place,
     sink: &mut Sink<'_>,
 ) -> Option<devices::Devices> {
-    let rules = devices::Request {
-        rules: resources.devices().as_deref().unwrap_or_default(),
-        nodes: request.devices,
-        need: if request.rootless { Need::IfPermitted } else { Need::Required },
-    };
+    let rules = rules_of(request, resources);
     // A place without any directory has its own fault, or needs no device rules.
     if place.paths.contains_key("devices") || place.paths.is_empty() {
         devices::v1(&rules, sink);
@@ -268,9 +310,6 @@ fn device_rules(
 
 /// Every write needs a directory whose hierarchy has the controller.
 fn check_controllers(place: &Place, host: &Hierarchies, sink: &mut Sink<'_>) {
-    if place.manager == Manager::Systemd {
-        return;
-    }
     let has = |write: &Write| {
         let offered = |unified: &super::Unified| {
             write.controller == "cgroup" || unified.controllers.contains(&write.controller)
@@ -362,6 +401,8 @@ mod tests {
     fn planned(path: Option<&str>, json: &str, host: &Hierarchies) -> (Plan, Vec<String>) {
         let resources = serde_json::from_str(json).expect("resources");
         let request = Request {
+            annotations: None,
+            uid: 0,
             id: "c1",
             cgroups_path: path.map(Path::new),
             resources: Some(&resources),
@@ -512,6 +553,8 @@ mod tests {
     #[test]
     fn a_disabled_manager_makes_nothing() {
         let request = Request {
+            annotations: None,
+            uid: 0,
             id: "c1",
             cgroups_path: None,
             resources: None,
@@ -530,5 +573,44 @@ mod tests {
         let (plan, _) = planned(Some("/a"), "{}", &hybrid());
         let text = serde_json::to_string(&plan.place).expect("json");
         assert_eq!(serde_json::from_str::<Place>(&text).expect("place"), plan.place);
+    }
+
+    #[test]
+    fn systemd_is_told_what_the_files_say() {
+        let host = v2();
+        let resources = serde_json::from_str(r#"{"memory":{"limit":4096},"pids":{"limit":3}}"#);
+        let annotations =
+            HashMap::from([("org.systemd.property.TimeoutStopSec".to_owned(), "5".to_owned())]);
+        let request = Request {
+            cgroups_path: Some(Path::new("a-b.slice:p:c1")),
+            resources: Some(&resources.expect("resources")),
+            manager: Manager::Systemd,
+            annotations: Some(&annotations),
+            id: "c1",
+            uid: 0,
+            devices: &[],
+            rootless: false,
+            owner: None,
+        };
+        let mut faults = Vec::new();
+        let plan = plan(&request, &host, &mut faults);
+        assert_eq!(faults_of(&faults), Vec::<String>::new());
+        assert_eq!(
+            plan.place.paths()[""],
+            Path::new("/sys/fs/cgroup/a.slice/a-b.slice/p-c1.scope")
+        );
+        let properties = serde_json::to_string(&plan.limits.properties).expect("JSON");
+        for told in [
+            r#"{"name":"MemoryMax","value":"4096"}"#,
+            r#"{"name":"TasksMax","value":"3"}"#,
+            r#"{"name":"TimeoutStopUSec","value":"5000000"}"#,
+            r#"{"name":"DevicePolicy","value":"\"strict\""}"#,
+        ] {
+            assert!(properties.contains(told), "{told}: {properties}");
+        }
+        assert_eq!(
+            lines(&plan.limits.writes),
+            ["memory.max=4096 @memory.limit", "pids.max=3 @pids.limit"]
+        );
     }
 }

@@ -10,13 +10,13 @@ use std::{
 use rustix::io::Errno;
 
 use super::{
-    Entry, Hierarchies, OomWatch, Place, Stats, Write,
+    Entry, Hierarchies, Limits, OomWatch, Place, Stats, Write,
     dir::Dir,
     driver,
     freezer::Freezer,
     oom,
     plan::{Values, convert},
-    stats, v2,
+    stats, systemd, v2,
     wait::Deadline,
     write::Sink,
 };
@@ -140,7 +140,9 @@ impl Cgroup {
         if let Some(fault) = faults.into_iter().next() {
             return Err(fault);
         }
-        driver(&self.place).apply(&writes)?;
+        let properties = self.place.unit.iter().flat_map(|_| systemd::from_writes(&writes));
+        let properties = properties.collect();
+        driver(&self.place).apply(&Limits { writes, properties, ..Limits::default() })?;
         Ok(warnings)
     }
 
@@ -177,6 +179,14 @@ impl Cgroup {
             below(&mut place, controller, path)?;
         }
         driver(&place).open()
+    }
+
+    /// Moves a process of the caller's into the cgroup with its manager's help.
+    ///
+    /// # Errors
+    /// When the manager is none that helps, or refuses.
+    pub fn adopt(&self, pid: i32) -> Result<()> {
+        driver(&self.place).adopt(pid)
     }
 
     /// The doors of the v2 cgroup where `pid` is. A container that has moved its init into a

@@ -45,7 +45,7 @@ impl Need {
 pub(super) struct Sink<'a> {
     pub(super) writes: Vec<Write>,
     pub(super) warnings: Vec<String>,
-    faults: &'a mut Vec<Error>,
+    pub(super) faults: &'a mut Vec<Error>,
     /// Whether the resources come from config.json, so that faults have a path in it.
     from_config: bool,
 }

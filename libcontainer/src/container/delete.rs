@@ -69,6 +69,8 @@ impl Container {
             resources: None,
             devices: &[],
             manager: cgroup::Manager::Cgroupfs,
+            annotations: None,
+            uid: rustix::process::geteuid().as_raw(),
             rootless: true,
             owner: None,
         };

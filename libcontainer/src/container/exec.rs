@@ -178,6 +178,13 @@ impl Container {
             {
                 attempt(None)
             }
+            // A user may not cross from a session into what systemd delegated beside it; systemd may.
+            Err(Refusal::Error(error)) if error.kind() == Kind::Denied && self.state.rootless => {
+                attempt(None).and_then(|child| {
+                    let adopted = self.cgroup().adopt(child.pid).inspect_err(|_| end(&child));
+                    adopted.map(|()| child).map_err(Refusal::from)
+                })
+            }
             other => other,
         };
         child.map_err(|refusal| match refusal {

@@ -215,6 +215,8 @@ impl Plan {
                 cgroups_path: linux.cgroups_path().as_deref(),
                 resources: linux.resources().as_ref(),
                 manager: options.manager,
+                annotations: spec.annotations().as_ref(),
+                uid: host.euid,
                 rootless: options.rootless,
                 devices: linux.devices().as_deref().unwrap_or_default(),
                 owner: system::cgroup_owner(spec, &namespaces),

@@ -34,6 +34,8 @@ pub(crate) fn resources(json: &str) -> LinuxResources {
 pub(crate) fn plan(path: &Path, json: &str, host: &Hierarchies) -> Result<Fixture, Vec<Error>> {
     let resources = resources(json);
     let request = Request {
+        annotations: None,
+        uid: 0,
         id: "c1",
         cgroups_path: Some(path),
         resources: Some(&resources),

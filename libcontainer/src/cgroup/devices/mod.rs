@@ -157,6 +157,28 @@ impl Rules {
     }
 }
 
+/// An exception, for who has other words for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rule {
+    pub(super) block: bool,
+    pub(super) major: Option<u32>,
+    pub(super) minor: Option<u32>,
+    /// Of `rwm`.
+    pub(super) access: String,
+}
+
+/// Whether devices are allowed by default, and what is excepted.
+pub(super) fn exceptions(request: &Request<'_>, sink: &mut Sink<'_>) -> (bool, Vec<Rule>) {
+    let rules = rules(request, sink);
+    let rule = |(key, access): (&Key, &Access)| Rule {
+        block: key.node == Node::Block,
+        major: key.major,
+        minor: key.minor,
+        access: access.to_string(),
+    };
+    (rules.allow_by_default, rules.exceptions.iter().map(rule).collect())
+}
+
 /// The compiled device rules of a container on cgroup v2.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Devices {

@@ -1,0 +1,300 @@
+//! A connection to a systemd manager: to its private socket where that is there (root's, and a
+//! user's own), else over the message bus. Every wait has a deadline: systemd may be busy, stopped
+//! or gone.
+
+use std::{
+    env,
+    os::{fd::OwnedFd, unix::net::UnixStream},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rustix::{event::PollFlags, io::Errno, net::SendFlags};
+
+use super::{
+    value::Value,
+    wire::{self, Call, FIXED, Message},
+};
+use crate::{
+    cgroup::wait::Deadline,
+    error::{Context, Error, Kind, Result},
+};
+
+/// For one answer, and for one job: systemd with hundreds of units to start takes seconds.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const SYSTEMD: &str = "org.freedesktop.systemd1";
+const DBUS: &str = "org.freedesktop.DBus";
+
+/// Whose systemd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    System,
+    User,
+}
+
+#[derive(Debug)]
+pub(super) struct Bus {
+    socket: OwnedFd,
+    received: Vec<u8>,
+    serial: u32,
+    /// Signals that came while an answer was awaited.
+    signals: Vec<(String, Vec<String>)>,
+    deadline: Deadline,
+}
+
+/// An error that systemd answered with.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// `org.freedesktop.systemd1.UnitExists`
+    pub(super) name: String,
+    pub(super) text: String,
+}
+
+impl Bus {
+    /// # Errors
+    /// [`Kind::Unsupported`] when no systemd is there.
+    pub(super) fn connect(owner: Owner) -> Result<Self> {
+        let private = match owner {
+            Owner::System => PathBuf::from("/run/systemd/private"),
+            Owner::User => runtime_dir().join("systemd/private"),
+        };
+        if let Ok(stream) = UnixStream::connect(&private) {
+            return Self::new(stream, &private);
+        }
+        let path = match owner {
+            Owner::System => env::var("DBUS_SYSTEM_BUS_ADDRESS")
+                .ok()
+                .and_then(|address| unix_path(&address))
+                .unwrap_or_else(|| "/run/dbus/system_bus_socket".into()),
+            Owner::User => env::var("DBUS_SESSION_BUS_ADDRESS")
+                .ok()
+                .and_then(|address| unix_path(&address))
+                .unwrap_or_else(|| runtime_dir().join("bus")),
+        };
+        let stream = UnixStream::connect(&path).map_err(|cause| absent(owner, &path, cause))?;
+        let mut bus = Self::new(stream, &path)?;
+        bus.introduce()?;
+        Ok(bus)
+    }
+
+    fn new(stream: UnixStream, path: &Path) -> Result<Self> {
+        stream.set_nonblocking(true).doing(|| "cannot set up a socket")?;
+        let mut bus = Self {
+            socket: stream.into(),
+            received: Vec::new(),
+            serial: 0,
+            signals: Vec::new(),
+            deadline: Deadline::after(PATIENCE),
+        };
+        bus.authenticate().map_err(|error| {
+            Error::new(error.kind(), format!("cannot talk to systemd at {path:?}")).because(error)
+        })?;
+        Ok(bus)
+    }
+
+    /// "Authentication Protocol": who we are is read off the socket. A process in a user namespace
+    /// does not know the number that the other side sees, so none is said; a peer asks for it with
+    /// an empty challenge, or does not care.
+    fn authenticate(&mut self) -> Result<()> {
+        self.send(b"\0AUTH EXTERNAL\r\n")?;
+        loop {
+            let line = self.line()?;
+            match line.split_ascii_whitespace().next() {
+                Some("DATA") => self.send(b"DATA\r\n")?,
+                Some("OK") => return self.send(b"BEGIN\r\n"),
+                _ => return Err(Error::new(Kind::Denied, format!("it answered {line:?}"))),
+            }
+        }
+    }
+
+    fn line(&mut self) -> Result<String> {
+        loop {
+            if let Some(end) = self.received.windows(2).position(|pair| pair == b"\r\n") {
+                let line = self.received.drain(..end + 2).take(end).collect();
+                return Ok(String::from_utf8(line).unwrap_or_default());
+            }
+            self.receive()?;
+        }
+    }
+
+    /// Over the message bus systemd sends signals to those who asked for them only.
+    fn introduce(&mut self) -> Result<()> {
+        let rule = format!("type='signal',sender='{SYSTEMD}',member='JobRemoved'");
+        self.ask_bus("Hello", &[])?;
+        self.ask_bus("AddMatch", &[Value::string(rule)])?;
+        self.call("Subscribe", &[])?.map(drop).map_err(|refusal| {
+            Error::new(Kind::Os, format!("cannot hear from systemd: {}", refusal.text))
+        })
+    }
+
+    fn ask_bus(&mut self, member: &str, arguments: &[Value]) -> Result<()> {
+        let call = Call {
+            destination: DBUS,
+            path: "/org/freedesktop/DBus",
+            interface: DBUS,
+            member,
+            arguments,
+        };
+        self.exchange(&call)?.map(drop).map_err(|refusal| {
+            Error::new(Kind::Os, format!("cannot use the message bus: {}", refusal.text))
+        })
+    }
+
+    /// Calls a method of systemd's manager; the strings of its answer, or its refusal.
+    pub(super) fn call(
+        &mut self,
+        member: &str,
+        arguments: &[Value],
+    ) -> Result<Result<Vec<String>, Refusal>> {
+        self.exchange(&Call {
+            destination: SYSTEMD,
+            path: "/org/freedesktop/systemd1",
+            interface: "org.freedesktop.systemd1.Manager",
+            member,
+            arguments,
+        })
+    }
+
+    fn exchange(&mut self, call: &Call<'_>) -> Result<Result<Vec<String>, Refusal>> {
+        self.deadline = Deadline::after(PATIENCE);
+        self.serial += 1;
+        self.send(&call.to_bytes(self.serial))?;
+        loop {
+            match self.message()? {
+                Message::Return { to, strings } if to == self.serial => return Ok(Ok(strings)),
+                Message::Error { to, name, text } if to == self.serial => {
+                    return Ok(Err(Refusal { name, text }));
+                }
+                Message::Signal { member, strings } => self.signals.push((member, strings)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits for the end of a job; how it ended (`done`, `failed`, `canceled`, `timeout`, …).
+    pub(super) fn job(&mut self, job: &str) -> Result<String> {
+        self.deadline = Deadline::after(PATIENCE);
+        loop {
+            for (member, strings) in std::mem::take(&mut self.signals) {
+                if let ("JobRemoved", [path, _unit, result, ..]) = (member.as_str(), &strings[..])
+                    && path == job
+                {
+                    return Ok(result.clone());
+                }
+            }
+            if let Message::Signal { member, strings } = self.message()? {
+                self.signals.push((member, strings));
+            }
+        }
+    }
+
+    fn message(&mut self) -> Result<Message> {
+        let damaged =
+            |what: &str| Error::new(Kind::Os, format!("cannot understand systemd: {what}"));
+        loop {
+            if let Some(fixed) = self.received.first_chunk::<FIXED>() {
+                let size = wire::size(fixed).map_err(damaged)?;
+                if let Some(bytes) = self.received.get(..size) {
+                    let message = wire::parse(bytes).map_err(damaged);
+                    self.received.drain(..size);
+                    return message;
+                }
+            }
+            self.receive()?;
+        }
+    }
+
+    fn send(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            match rustix::net::send(&self.socket, bytes, SendFlags::NOSIGNAL) {
+                Ok(sent) => bytes = &bytes[sent..],
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.wait(PollFlags::OUT)?,
+                Err(cause) => return Err(Error::os("cannot talk to systemd", cause)),
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Result<()> {
+        let mut buffer = [0; 4096];
+        loop {
+            match rustix::io::read(&self.socket, &mut buffer) {
+                Ok(0) => {
+                    return Err(Error::new(Kind::Os, "systemd closed the connection"));
+                }
+                Ok(length) => {
+                    self.received.extend_from_slice(&buffer[..length]);
+                    return Ok(());
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => self.wait(PollFlags::IN)?,
+                Err(cause) => return Err(Error::os("cannot hear from systemd", cause)),
+            }
+        }
+    }
+
+    fn wait(&self, flags: PollFlags) -> Result<()> {
+        match self.deadline.poll(&self.socket, flags) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                let what = format!("systemd did not answer within {} seconds", PATIENCE.as_secs());
+                Err(Error::new(Kind::Os, what).hint("see `systemctl list-jobs` and its load"))
+            }
+            Err(cause) => Err(Error::os("cannot wait for systemd", cause)),
+        }
+    }
+}
+
+/// The first `unix:path=` of a D-Bus address.
+fn unix_path(address: &str) -> Option<PathBuf> {
+    let mut keys = address.split(';').filter_map(|one| one.strip_prefix("unix:"));
+    let path = keys.find_map(|keys| keys.split(',').find_map(|key| key.strip_prefix("path=")))?;
+    Some(path.into())
+}
+
+fn runtime_dir() -> PathBuf {
+    env::var_os("XDG_RUNTIME_DIR").map_or_else(
+        || format!("/run/user/{}", rustix::process::getuid().as_raw()).into(),
+        PathBuf::from,
+    )
+}
+
+fn absent(owner: Owner, path: &Path, cause: std::io::Error) -> Error {
+    let what = format!("cannot reach systemd at {path:?}");
+    Error::new(Kind::Unsupported, what).because(cause).hint(match owner {
+        Owner::System => "without systemd leave out --systemd-cgroup",
+        Owner::User => {
+            "a user's systemd runs while the user is logged in or lingers (loginctl enable-linger)"
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_an_address() {
+        let path = unix_path("tcp:host=x;unix:guid=1,path=/run/bus,x=y");
+        assert_eq!(path.as_deref(), Some(Path::new("/run/bus")));
+        assert_eq!(unix_path("unix:abstract=/x"), None);
+    }
+
+    #[test]
+    fn a_peer_that_hangs_up_or_talks_nonsense_is_an_error() {
+        for answer in [&b""[..], b"REJECTED EXTERNAL\r\n", b"OK 1\r\nHTTP/1.1 400 Bad request\r\n"]
+        {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            std::io::Write::write_all(&mut &theirs, answer).unwrap();
+            theirs.shutdown(std::net::Shutdown::Write).unwrap();
+            let bus = Bus::new(ours, Path::new("/x"));
+            let error = match bus {
+                Err(error) => error,
+                Ok(mut bus) => bus.call("Reload", &[]).map(drop).unwrap_err(),
+            };
+            assert!(error.to_string().contains("systemd"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The driver whose directories systemd makes: it starts the unit with the container's process in
+//! it, then fills the files as the other driver does.
+
+use std::{cell::Cell, os::fd::OwnedFd};
+
+use super::{manager::Manager, properties::Property, unit::Unit};
+use crate::{
+    cgroup::{Driver, Entry, Limits, Place, fs::Cgroupfs},
+    error::Result,
+};
+
+#[derive(Debug)]
+pub(in crate::cgroup) struct Systemd<'a> {
+    unit: &'a Unit,
+    files: Cgroupfs<'a>,
+    /// While a creation lasts, whether the unit is ours: one of its name may be somebody else's.
+    creation: Cell<Option<Started>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Started {
+    No,
+    Yes,
+}
+
+impl<'a> Systemd<'a> {
+    pub(in crate::cgroup) fn new(unit: &'a Unit, place: &'a Place) -> Self {
+        Self { unit, files: Cgroupfs::inside_unit(place), creation: Cell::new(None) }
+    }
+
+    fn start(&self, pid: Option<i32>, properties: &[Property]) -> Result<()> {
+        self.creation.set(Some(Started::No));
+        Manager::of(self.unit)?.start(pid, properties)?;
+        self.creation.set(Some(Started::Yes));
+        Ok(())
+    }
+
+    /// Does what follows the start of the unit, which a failure ends.
+    fn or_stop<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        work().inspect_err(|_| {
+            // The failure that is told is the first.
+            let _ = Manager::of(self.unit).and_then(|mut manager| manager.stop());
+        })
+    }
+}
+
+impl Driver for Systemd<'_> {
+    /// A scope begins with a process, so there is nothing yet; a slice is there to be entered.
+    fn prepare(&self) -> Result<Option<OwnedFd>> {
+        if !self.unit.is_slice() {
+            return Ok(None);
+        }
+        self.start(None, &[])?;
+        self.or_stop(|| self.files.prepare())
+    }
+
+    fn create(&self, limits: &Limits, init: Option<i32>) -> Result<Entry> {
+        if !self.unit.is_slice() {
+            self.start(init, &limits.properties)?;
+        }
+        let entry = self.or_stop(|| {
+            if self.unit.is_slice() {
+                Manager::of(self.unit)?.set(&limits.properties)?;
+            }
+            self.files.create(limits, init)
+        })?;
+        self.creation.set(None);
+        Ok(entry)
+    }
+
+    fn open(&self) -> Result<Entry> {
+        self.files.open()
+    }
+
+    fn adopt(&self, pid: i32) -> Result<()> {
+        Manager::of(self.unit)?.attach("", pid)
+    }
+
+    fn apply(&self, limits: &Limits) -> Result<()> {
+        self.files.apply(limits)?;
+        match limits.properties.is_empty() {
+            true => Ok(()),
+            false => Manager::of(self.unit)?.set(&limits.properties),
+        }
+    }
+
+    fn remove(&self) -> Result<()> {
+        if self.creation.get() == Some(Started::No) {
+            return Ok(());
+        }
+        // The unit ends by itself when its last process has ended; asked for, it has ended when
+        // this returns, and its name is free.
+        let stopped = Manager::of(self.unit).and_then(|mut manager| manager.stop());
+        self.files.remove()?;
+        stopped
+    }
+}
