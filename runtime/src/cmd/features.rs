@@ -157,7 +157,7 @@ impl Linux {
                 .map(kind_word)
                 .into(),
             capabilities: caps::list(u64::MAX),
-            cgroup: Cgroup { v1: true, v2: true, systemd: false, systemd_user: false, rdma: true },
+            cgroup: Cgroup { v1: true, v2: true, systemd: true, systemd_user: true, rdma: true },
             seccomp: Seccomp::new(),
             apparmor: ON,
             selinux: ON,

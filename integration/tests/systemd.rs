@@ -1,0 +1,243 @@
+//! The systemd cgroup driver: which unit a container is, what systemd knows of its limits, and that
+//! nothing is left of it. What systemd knows is asked of `systemctl show`.
+
+use std::{fs, process::Command};
+
+use integration::{Bundle, Container, Feature, Kind, Test, needs, only_on};
+use serde_json::json;
+
+/// Cut to what a unit's name may hold in any case.
+fn unit(test: &Test) -> String {
+    format!("rtntest-{}.scope", test.id())
+}
+
+fn scope(test: &Test, bundle: Bundle) -> Bundle {
+    let path = format!("rtntest.slice:rtntest:{}", test.id());
+    bundle.edit(|config| config["linux"]["cgroupsPath"] = json!(path))
+}
+
+fn create<'t>(test: &'t Test, bundle: &Bundle) -> Container<'t> {
+    let pid_file = test.dir().join("systemd.pid");
+    let mut command = test.command(&["--systemd-cgroup", "create", "--bundle"]);
+    command.arg(&bundle.dir).arg("--pid-file").arg(&pid_file).arg(test.id());
+    Container::from_command(test, test.id().to_owned(), &mut command, pid_file)
+}
+
+fn systemctl(arguments: &[&str]) -> String {
+    let output = Command::new("systemctl").args(arguments).output().expect("systemctl");
+    String::from_utf8(output.stdout).expect("text").trim().to_owned()
+}
+
+/// One property as systemd has it.
+fn shown(test: &Test, property: &str) -> String {
+    systemctl(&["show", "--value", "--property", property, &unit(test)])
+}
+
+fn known(test: &Test) -> bool {
+    shown(test, "LoadState") == "loaded"
+}
+
+#[test]
+fn a_container_is_a_scope_in_its_slice() {
+    let test = Test::new();
+    needs!(Feature::Systemd);
+    let container = create(&test, &scope(&test, test.bundle().args(&["/bin/sleep", "1000"])));
+    let place = container.cgroup("");
+    assert!(place.ends_with(format!("rtntest.slice/{}", unit(&test))), "{place:?}");
+    assert_eq!(shown(&test, "Slice"), "rtntest.slice");
+    assert_eq!(shown(&test, "Delegate"), "yes");
+    assert_eq!(shown(&test, "ActiveState"), "active");
+    let recorded = container.state();
+    assert_eq!(recorded["status"], "created");
+    container.start();
+    container.remove();
+    assert!(!known(&test) && !place.exists());
+}
+
+#[test]
+fn an_absent_path_is_in_the_system_slice() {
+    let test = Test::new();
+    needs!(Feature::Systemd);
+    let container = create(&test, &test.bundle().args(&["/bin/sleep", "1000"]));
+    let place = container.cgroup("");
+    let expected = format!("system.slice/runc-{}.scope", test.id());
+    let expected =
+        if test.runtime.is(Kind::Crun) { expected.replace("runc-", "crun-") } else { expected };
+    assert!(place.ends_with(expected), "{place:?}");
+    container.remove();
+}
+
+#[test]
+fn systemd_knows_the_limits_and_the_files_have_them() {
+    let test = Test::new();
+    needs!(Feature::Systemd);
+    let bundle = scope(&test, test.bundle().args(&["/bin/sleep", "1000"])).edit(|config| {
+        config["linux"]["resources"] = json!({
+            "memory": { "limit": 64 << 20, "reservation": 32 << 20, "swap": 64 << 20 },
+            "cpu": { "shares": 1024, "quota": 20_000, "period": 100_000, "cpus": "0", "mems": "0" },
+            "pids": { "limit": 77 },
+        });
+    });
+    let container = create(&test, &bundle);
+    for (property, value) in [
+        ("MemoryMax", "67108864"),
+        ("MemoryLow", "33554432"),
+        ("MemorySwapMax", "0"),
+        ("CPUWeight", "100"),
+        ("CPUQuotaPerSecUSec", "200ms"),
+        ("CPUQuotaPeriodUSec", "100ms"),
+        ("AllowedCPUs", "0"),
+        ("AllowedMemoryNodes", "0"),
+        ("TasksMax", "77"),
+    ] {
+        let known = match property {
+            "CPUWeight" => "the linear conversion of shares, before runc 1.3.2 and crun 1.23",
+            "MemorySwapMax" => "no swap at all is not told, before runc 1.3",
+            _ => "",
+        };
+        if !known.is_empty() && test.excuses(&[Kind::Runc, Kind::Crun], known) {
+            continue;
+        }
+        assert_eq!(shown(&test, property), value, "{property}");
+    }
+    for (file, value) in [
+        ("memory.max", "67108864"),
+        ("cpu.max", "20000 100000"),
+        ("pids.max", "77"),
+        ("cpuset.cpus", "0"),
+    ] {
+        assert_eq!(container.cgroup_file(file), value, "{file}");
+    }
+    container.remove();
+}
+
+#[test]
+fn update_changes_both() {
+    let test = Test::new();
+    needs!(Feature::Systemd);
+    let container = create(&test, &scope(&test, test.bundle().args(&["/bin/sleep", "1000"])));
+    container.call(&["update", "--memory", "67108864", "--pids-limit", "9"]).ok();
+    assert_eq!(shown(&test, "MemoryMax"), "67108864");
+    assert_eq!(shown(&test, "TasksMax"), "9");
+    // systemd puts its own idea back.
+    systemctl(&["daemon-reload"]);
+    assert_eq!(container.cgroup_file("memory.max"), "67108864");
+    assert_eq!(container.cgroup_file("pids.max"), "9");
+    container.remove();
+}
+
+#[test]
+fn annotations_are_properties() {
+    let test = Test::new();
+    needs!(Feature::Systemd);
+    let bundle = scope(&test, test.bundle().args(&["/bin/sleep", "1000"])).edit(|config| {
+        config["annotations"] = json!({
+            "org.systemd.property.TimeoutStopSec": "uint64 7",
+            "org.systemd.property.Description": "'a test of containers'",
+        });
+    });
+    let container = create(&test, &bundle);
+    assert_eq!(shown(&test, "TimeoutStopUSec"), "7s");
+    assert_eq!(shown(&test, "Description"), "a test of containers");
+    container.remove();
+}
+
+#[test]
+fn a_property_that_cannot_be_read_is_refused_before_anything_exists() {
+    let test = Test::new();
+    needs!(Feature::Systemd);
+    only_on!(test, [Rtn], "runc and crun have words of their own");
+    let bundle = scope(&test, test.bundle()).edit(|config| {
+        config["annotations"] = json!({ "org.systemd.property.TimeoutStopSec": "soon" });
+    });
+    let dir = bundle.dir.to_string_lossy();
+    let output = test.call(&["--systemd-cgroup", "create", "--bundle", &dir, test.id()]);
+    output.fails_with("annotations[\\\"org.systemd.property.TimeoutStopSec\\\"]");
+    assert!(!known(&test));
+}
+
+#[test]
+fn another_form_of_the_path_is_refused() {
+    let test = Test::new();
+    needs!(Feature::Systemd);
+    let bundle = test.bundle().edit(|config| config["linux"]["cgroupsPath"] = json!("/a/b"));
+    let dir = bundle.dir.to_string_lossy();
+    let output = test.call(&["--systemd-cgroup", "run", "--bundle", &dir, test.id()]);
+    output.fails();
+    if !test.excuses(&[Kind::Crun], "other words") {
+        assert!(output.stderr.contains("slice:prefix:name"), "{output:?}");
+    }
+}
+
+#[test]
+fn a_name_that_is_taken_is_one_clear_line() {
+    let test = Test::new();
+    needs!(Feature::Systemd);
+    let name = unit(&test);
+    let unit = name.clone();
+    let mut taker = Command::new("systemd-run")
+        .args(["--quiet", "--scope", "--unit", &unit, "sleep", "1000"])
+        .spawn()
+        .expect("systemd-run");
+    while !known(&test) {
+        std::thread::yield_now();
+    }
+    let dir = scope(&test, test.bundle()).dir;
+    let output =
+        test.call(&["--systemd-cgroup", "run", "--bundle", &dir.to_string_lossy(), test.id()]);
+    output.fails();
+    assert!(output.stderr.contains(&name), "{output:?}");
+    if !test.excuses(&[Kind::Runc, Kind::Crun], "stops somebody else's unit") {
+        assert_eq!(shown(&test, "ActiveState"), "active");
+    }
+    taker.kill().expect("the taker");
+    taker.wait().expect("its end");
+    systemctl(&["stop", &name]);
+}
+
+#[test]
+fn exec_is_in_the_scope() {
+    let test = Test::new();
+    needs!(Feature::Systemd);
+    let container = create(&test, &scope(&test, test.bundle().args(&["/bin/sleep", "1000"])));
+    container.start();
+    let expected = fs::read_to_string(format!("/proc/{}/cgroup", container.pid)).expect("cgroup");
+    let bundle_sees = container.exec(&["/bin/cat", "/proc/self/cgroup"]);
+    // From inside its cgroup namespace, or from outside.
+    let seen = bundle_sees.ok().trim().to_owned();
+    assert!(seen == "0::/" || seen == expected.trim(), "{seen}");
+    container.remove();
+}
+
+#[test]
+fn pause_and_resume() {
+    let test = Test::new();
+    needs!(Feature::Systemd);
+    let container = create(&test, &scope(&test, test.bundle().args(&["/bin/sleep", "1000"])));
+    container.start();
+    container.call(&["pause"]).ok();
+    assert_eq!(container.status(), "paused");
+    container.call(&["resume"]).ok();
+    assert_eq!(container.status(), "running");
+    container.remove();
+}
+
+#[test]
+fn many_at_once_leave_nothing() {
+    let test = Test::new();
+    needs!(Feature::Systemd);
+    let bundle = test.bundle().args(&["/bin/true"]);
+    let ids: Vec<String> = (0..8).map(|number| format!("{}{number}", test.id())).collect();
+    let mut running: Vec<_> = ids
+        .iter()
+        .map(|id| {
+            let mut command = test.command(&["--systemd-cgroup", "run", "--bundle"]);
+            command.arg(&bundle.dir).arg(id).spawn().expect("the runtime can be run")
+        })
+        .collect();
+    for one in &mut running {
+        assert!(one.wait().expect("its end").success());
+    }
+    let units = systemctl(&["list-units", "--all", "--plain", "--no-legend", "--type", "scope"]);
+    assert!(!units.contains(test.id()), "{units}");
+}
