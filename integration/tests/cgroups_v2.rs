@@ -118,22 +118,6 @@ fn burst_and_idle_are_written() {
 }
 
 #[test]
-fn realtime_is_ignored_and_told() {
-    let test = Test::new();
-    needs!(Feature::CgroupV2("cpu"));
-    let cpu = json!({ "realtimePeriod": 900_000, "realtimeRuntime": 1_000 });
-    let bundle = resources(test.bundle(), "cpu", cpu).args(&["/bin/true"]);
-    let output = test.run(&bundle);
-    if output.status != 0 && test.excuses(&[Kind::Crun], "refuses them") {
-        return;
-    }
-    output.ok();
-    if !test.excuses(&[Kind::Runc, Kind::Crun], "says nothing") {
-        assert!(output.stderr.contains("realtime"), "{output:?}");
-    }
-}
-
-#[test]
 fn processors_and_memory_nodes_are_written() {
     let test = Test::new();
     needs!(Feature::CgroupV2("cpuset"));
@@ -267,16 +251,27 @@ fn huge_page_limits_are_written() {
     );
 }
 
+/// config-linux.md, "Unified": what cannot be converted is an error.
 #[test]
-fn network_classes_are_ignored_and_told() {
+fn what_v2_has_no_words_for_is_refused() {
     let test = Test::new();
-    needs!(Feature::CgroupV2("cgroup"));
-    only_on!(test, [Rtn, Runc], "crun refuses them");
-    let network = json!({ "classID": 1_048_577, "priorities": [{ "name": "lo", "priority": 5 }] });
-    let output = test.run(&resources(test.bundle(), "network", network).args(&["/bin/true"]));
-    output.ok();
-    if !test.excuses(&[Kind::Runc], "says nothing") {
-        assert!(output.stderr.contains("network.classID"), "{output:?}");
+    needs!(Feature::CgroupV2("memory"), Feature::CgroupV2("cpu"), Feature::CgroupV2("io"));
+    for (part, value, at) in [
+        ("cpu", json!({ "realtimePeriod": 900_000, "realtimeRuntime": 1_000 }), "cpu.realtime"),
+        ("memory", json!({ "swappiness": 17 }), "memory.swappiness"),
+        ("memory", json!({ "disableOOMKiller": true }), "memory.disableOOMKiller"),
+        ("blockIO", json!({ "leafWeight": 300 }), "blockIO.leafWeight"),
+        ("network", json!({ "classID": 1_048_577 }), "network"),
+    ] {
+        let bundle = resources(test.bundle_named(at), part, value).args(&["/bin/true"]);
+        let output = test.run(&bundle);
+        if output.status == 0 && test.excuses(&[Kind::Runc, Kind::Crun], "ignores it") {
+            continue;
+        }
+        output.fails();
+        if !test.excuses(&[Kind::Crun], "names no path") {
+            output.fails_with(&format!("linux.resources.{at}"));
+        }
     }
 }
 
