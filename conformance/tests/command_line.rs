@@ -57,7 +57,10 @@ fn a_deviation_is_no_failure_until_it_holds() {
     // Whoever always fails is right about a container that must not be made.
     let held = judged("runtime.lifecycle.prestart-fails");
     assert_eq!(held.status, 1);
-    assert!(held.stderr.contains("runtime.lifecycle.prestart-fails is no deviation any more"), "{held:?}");
+    assert!(
+        held.stderr.contains("runtime.lifecycle.prestart-fails is no deviation any more"),
+        "{held:?}"
+    );
 }
 
 #[test]
