@@ -109,11 +109,11 @@ pub(super) fn convert(
     of_processes(resources, host, values, sink);
     of_devices(resources, host, sink);
     match resources.network() {
-        Some(_) if host.is_v2() => {
+        Some(network) if host.is_v2() && v1::is_network_set(network) => {
             v2::no_counterpart("network", "network classes and priorities", sink);
         }
-        Some(network) => v1::network(network, sink),
-        None => {}
+        Some(network) if !host.is_v2() => v1::network(network, sink),
+        _ => {}
     }
     match resources.unified() {
         Some(files) if host.is_v2() => v2::unified(files, sink),
@@ -503,6 +503,8 @@ mod tests {
 
     #[test]
     fn what_only_v1_has_is_a_fault_on_v2() {
+        let nothing = r#"{"network":{"classID":0,"priorities":[]},"cpu":{"realtimePeriod":0}}"#;
+        assert_eq!(planned(Some("/a"), nothing, &v2()).1, Vec::<String>::new());
         let json = r#"{"network":{"classID":1},"cpu":{"realtimeRuntime":5}}"#;
         let (_, faults) = planned(Some("/a"), json, &v2());
         assert_eq!(

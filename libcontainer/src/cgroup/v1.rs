@@ -246,6 +246,12 @@ pub(super) fn hugetlb(limits: &[spec::LinuxHugepageLimit], suffix: &str, sink: &
     }
 }
 
+/// Some callers write the object whatever is in it.
+pub(super) fn is_network_set(network: &spec::LinuxNetwork) -> bool {
+    network.class_id().is_some_and(|class| class != 0)
+        || network.priorities().as_ref().is_some_and(|priorities| !priorities.is_empty())
+}
+
 pub(super) fn network(network: &spec::LinuxNetwork, sink: &mut Sink<'_>) {
     if let Some(class) = network.class_id().filter(|class| *class != 0) {
         sink.put("net_cls", "net_cls.classid", class, "network.classID");

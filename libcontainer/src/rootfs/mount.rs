@@ -11,7 +11,10 @@ use nix::mount::MsFlags;
 use rustix::{
     fs::{FileType, PROC_SUPER_MAGIC, XattrFlags, fstat, fstatfs, readlinkat, setxattr, symlinkat},
     io::Errno,
-    mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree},
+    mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+        fsmount, fsopen, move_mount, open_tree,
+    },
 };
 
 use super::{Root, Source, copy};
@@ -62,7 +65,10 @@ fn filesystem(
     };
     let flags = MsFlags::from_bits_retain(mount.set);
     let data = Some(data.as_slice()).filter(|data| !data.is_empty());
-    classic_mount(Some(mount.source.as_ref()), &target, Some(fstype), flags, data)?;
+    match classic_mount(Some(mount.source.as_ref()), &target, Some(fstype), flags, data) {
+        Err(Errno::BUSY) if fstype == c"cgroup2" => again(fstype, &target, mount)?,
+        other => other?,
+    }
     if copy_up {
         copy::directory(&target, &root.find(&mount.destination)?)?;
     }
@@ -114,6 +120,16 @@ fn target(root: &Root, mount: &Mount, kind: Option<FileType>) -> Result<OwnedFd,
         return Err(Errno::LOOP);
     }
     Ok(target)
+}
+
+/// mount(2) refuses a filesystem where its own root is mounted already, as cgroup2 is where the
+/// host's /sys was bound; a detached mount may go there.
+fn again(fstype: &CStr, target: &OwnedFd, mount: &Mount) -> Result<(), Errno> {
+    let context = fsopen(fstype, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_create(context.as_fd())?;
+    let tree = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
+    set_attributes(tree.as_fd(), false, mount.set, mount.clear)?;
+    attach(&tree, target)
 }
 
 /// A tmpfs without a mode of its own takes over that of the directory it covers, as under runc.
