@@ -11,11 +11,9 @@ use oci_spec::runtime::{Process, Spec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{
-    dialect,
-    error::{Context, Error, Kind, Result},
-};
+use crate::error::{Context, Error, Kind, Result};
 
+mod dialect;
 mod fields;
 mod lists;
 mod names;

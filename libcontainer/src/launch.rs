@@ -7,9 +7,7 @@ use std::{
 };
 
 use oci_spec::runtime::LinuxNamespaceType;
-use rustix::process::{
-    DumpableBehavior, Pid, PidfdGetfdFlags, Signal, WaitId, WaitIdOptions, pidfd_getfd,
-};
+use rustix::process::{DumpableBehavior, Pid, PidfdGetfdFlags, pidfd_getfd};
 
 use crate::{
     cgroup::{self, Cgroup},
@@ -72,7 +70,7 @@ pub(crate) fn launch(
     match born {
         Ok(()) => Ok((child, parent, devices)),
         Err(error) => {
-            end(&child);
+            child.end();
             let _ = driver.remove();
             Err(error)
         }
@@ -289,10 +287,4 @@ pub(crate) fn until_exec(plan: &Plan, parent: &Channel) -> Result<()> {
         Some((ToParent::Failed(failure), _)) => Err(explain::failure(plan, &failure)),
         Some((message, _)) => Err(Error::new(Kind::Bug, format!("unexpected message {message:?}"))),
     }
-}
-
-/// Kills and reaps a child that is not wanted any more.
-pub(crate) fn end(child: &Child) {
-    let _ = rustix::process::pidfd_send_signal(&child.pidfd, Signal::KILL);
-    let _ = rustix::process::waitid(WaitId::PidFd(child.pidfd.as_fd()), WaitIdOptions::EXITED);
 }

@@ -7,7 +7,6 @@
 pub mod bundle;
 pub mod cgroup;
 pub mod container;
-mod dialect;
 pub mod error;
 pub mod exe;
 mod explain;

@@ -20,7 +20,6 @@ use crate::{
     error::{Context, Error, Kind, Result},
     idmap,
     init::Fds,
-    launch,
     namespaces::NamespaceFd,
     plan::{
         Mount, Plan,
@@ -135,7 +134,7 @@ fn user_namespace(uids: &[IdMap], gids: &[IdMap]) -> Result<OwnedFd> {
             .doing(|| "cannot open a user namespace")
     });
     drop(parent);
-    launch::end(&child);
+    child.end();
     written
 }
 

@@ -182,7 +182,7 @@ fn make(
             }
         };
         finish().inspect_err(|_| {
-            launch::end(&child);
+            child.end();
             let _ = container.cgroup().remove();
         })?;
         devices.into_iter().for_each(Transfer::keep);

@@ -15,7 +15,7 @@ use crate::{
     explain,
     host::Host,
     join::Join,
-    launch::{accompany, end, raise_rlimits, set_oom_score_adj, until_exec},
+    launch::{accompany, raise_rlimits, set_oom_score_adj, until_exec},
     plan::{self, Plan},
     process::Pinned,
     spawn::{self, Child, Refusal},
@@ -144,7 +144,7 @@ impl Container {
             parent.tell(ToChild::Go, &[]).doing(|| "cannot let the process go")?;
             until_exec(plan, &parent).inspect_err(|_| forget(options.pid_file.as_deref()))
         });
-        started.inspect_err(|_| end(&child))?;
+        started.inspect_err(|_| child.end())?;
         Ok(child)
     }
 
@@ -181,7 +181,7 @@ impl Container {
             // A user may not cross from a session into what systemd delegated beside it; systemd may.
             Err(Refusal::Error(error)) if error.kind() == Kind::Denied && self.state.rootless => {
                 attempt(None).and_then(|child| {
-                    let adopted = self.cgroup().adopt(child.pid).inspect_err(|_| end(&child));
+                    let adopted = self.cgroup().adopt(child.pid).inspect_err(|_| child.end());
                     adopted.map(|()| child).map_err(Refusal::from)
                 })
             }
