@@ -112,8 +112,8 @@ fn a_field_that_is_there_twice_is_refused() {
 fn ten_megabytes_of_annotations_are_taken() {
     let test = Test::new();
     let bundle = test.bundle().args(&["/bin/true"]).edit(|config| {
-        let annotations = (0..100_000).map(|number| {
-            (format!("com.example.annotation.of.some.length/{number}"), json!("x".repeat(50)))
+        let annotations = (0..10_000).map(|number| {
+            (format!("com.example.annotation.of.some.length/{number}"), json!("x".repeat(1000)))
         });
         config["annotations"] = Value::Object(annotations.collect());
     });

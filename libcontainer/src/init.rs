@@ -14,7 +14,7 @@ use rustix::{fs::Mode, io::Errno, process::DumpableBehavior};
 use crate::{
     cgroup, hooks,
     namespaces::{self, NamespaceFd},
-    plan::{Plan, Process, Seccomp, Sysctl},
+    plan::{Hook, Plan, Process, Seccomp, Sysctl},
     process::{self, Label, Procfs},
     rootfs::{self, Masks, Root, Source},
     seccomp,
@@ -102,8 +102,7 @@ fn be_born(plan: &Plan, process: &Process, fds: &Fds) -> Result<Infallible, Fail
     at(Step::Cwd, root.directory(process.cwd_path()).map(drop))?;
 
     at(Step::Sync, ask_for_hooks(plan, fds))?;
-    let state = plan.hook_state("creating", std::process::id() as i32);
-    each(Step::HookCreateContainer, &plan.hooks.create_container, |hook| hooks::run(hook, &state))?;
+    run_hooks(Step::HookCreateContainer, &plan.hooks.create_container, "creating", plan)?;
 
     at(Step::Console, console(process, &root, fds))?;
     at(
@@ -132,8 +131,7 @@ fn be_born(plan: &Plan, process: &Process, fds: &Fds) -> Result<Infallible, Fail
     at(Step::Sync, fds.sync.report(ToParent::Ready, None))?;
     at(Step::Sync, fds.sync.expect_go())?;
     at(Step::Start, wait_for_start(fds.fifo.as_ref()))?;
-    let state = plan.hook_state("created", std::process::id() as i32);
-    each(Step::HookStartContainer, &plan.hooks.start_container, |hook| hooks::run(hook, &state))?;
+    run_hooks(Step::HookStartContainer, &plan.hooks.start_container, "created", plan)?;
     at(Step::Exec, process::replace(&program.path, process, program.home.as_deref()))
 }
 
@@ -247,6 +245,14 @@ fn ask_for_hooks(plan: &Plan, fds: &Fds) -> Result<(), Errno> {
     }
     fds.sync.report(ToParent::RunHooks, None)?;
     fds.sync.expect(ToChild::HooksDone).map(drop)
+}
+
+fn run_hooks(step: Step, hooks: &[Hook], status: &str, plan: &Plan) -> Result<(), Failure> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let state = plan.hook_state(status, std::process::id() as i32);
+    each(step, hooks, |hook| hooks::run(hook, &state))
 }
 
 fn console(process: &Process, root: &Root, fds: &Fds) -> Result<(), Errno> {
