@@ -302,3 +302,9 @@ pub fn block_device() -> Option<(u64, u64)> {
     numbers.sort_unstable();
     numbers.pop()
 }
+
+/// Where the v2 cgroups of relative paths are made: beside that of the runtime, which has processes.
+pub fn beside_own_cgroup() -> PathBuf {
+    let own = cgroup_of(std::process::id() as i32, "");
+    own.parent().expect("the test is not in the root cgroup").to_owned()
+}
