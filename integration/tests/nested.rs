@@ -28,7 +28,12 @@ fn outer(test: &Test, inner: impl FnOnce(Bundle) -> Bundle, script: &str) -> Bun
             bundle = bundle.mount(bind(directory, directory));
         }
     }
-    let inner = inner(test.bundle_named("bundle/rootfs/bundle"));
+    // On v2 the inner cgroup is beside the outer one, where those of other tests are.
+    let cgroup = format!("{}-inner", test.id());
+    let inner = inner(
+        test.bundle_named("bundle/rootfs/bundle")
+            .edit(|config| config["linux"]["cgroupsPath"] = json!(cgroup)),
+    );
     assert_eq!(inner.dir, bundle.rootfs().join("bundle"));
     bundle.shell(script).edit(|config| {
         config["process"]["noNewPrivileges"] = json!(false);
