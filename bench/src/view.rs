@@ -68,7 +68,7 @@ fn show_v1() -> Result<()> {
         let (name, path) = (entry.file_name(), entry.path());
         match fs::read_link(&path) {
             Ok(target) => links.push((name, target)),
-            Err(_) if name != UNIFIED => hierarchies.push((clone(&path)?, name)),
+            Err(_) if name != UNIFIED && path.is_dir() => hierarchies.push((clone(&path)?, name)),
             Err(_) => {}
         }
     }
