@@ -126,7 +126,8 @@ impl Container {
         let hooks = plan_hooks(self.spec()?.hooks().as_ref(), &mut Vec::new());
         let socket =
             notify_socket.map(|host| notify::Proxy::bind(&self.entry, host)).transpose()?;
-        let started = match self.entry.release(&init)? {
+        let waited_for = !hooks.start_container.is_empty() || !hooks.poststart.is_empty();
+        let started = match self.entry.release(&init, waited_for)? {
             Some(failure) => Err(self.explain(&failure)),
             None => self.run_poststart(&hooks.poststart, init.pid),
         };

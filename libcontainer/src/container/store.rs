@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     fs::{CWD, FlockOperation, Mode, OFlags, flock, openat},
     io::Errno,
 };
@@ -29,6 +29,10 @@ const STATE: &str = "state.json";
 pub(super) const CONFIG: &str = "config.json";
 /// It exists from create to start.
 pub(super) const FIFO: &str = "exec.fifo";
+
+/// How long `start` waits for a program that nothing but the kernel should keep from running. A
+/// seccomp agent may: it is asked about execve(2), and may come only after `start`.
+const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 /// The directory of one container.
 #[derive(Clone, Debug)]
@@ -148,8 +152,9 @@ impl Entry {
     }
 
     /// Writes to the fifo, and waits until the child's end of it closes, because it executes the
-    /// program or ends. The child reads one byte; what it may have written then is why it failed.
-    pub(super) fn release(&self, init: &InitProcess) -> Result<Option<Failure>> {
+    /// program or ends, but for hooks not longer than [`PATIENCE`]. The child reads one byte; what it
+    /// may have written then is why it failed.
+    pub(super) fn release(&self, init: &InitProcess, hooks: bool) -> Result<Option<Failure>> {
         let path = self.path(FIFO);
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let fifo = openat(CWD, &path, flags, Mode::empty()).map_err(|errno| match errno {
@@ -163,10 +168,13 @@ impl Entry {
         let closed = || {
             let mut ends =
                 [PollFd::new(&fifo, PollFlags::empty()), PollFd::new(&init.pidfd, PollFlags::IN)];
-            poll(&mut ends, None)
+            poll(&mut ends, if hooks { None } else { Some(&PATIENCE) })
         };
-        rustix::io::retry_on_intr(closed).doing(|| "cannot wait for the container process")?;
-        Ok(last_words(&fifo))
+        let closed = rustix::io::retry_on_intr(closed);
+        match closed.doing(|| "cannot wait for the container process")? {
+            0 => Ok(None),
+            _ => Ok(last_words(&fifo)),
+        }
     }
 
     /// Removes everything; the id is free again.
