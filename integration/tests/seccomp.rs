@@ -546,6 +546,22 @@ fn notify_for_an_exec_tells_its_own_pid() {
     container.remove();
 }
 
+/// Whoever made the container may be the agent, and come to it only after `start`.
+#[test]
+fn start_does_not_wait_for_an_agent_that_is_asked_about_execve() {
+    let test = Test::new();
+    let (agent, bundle) = notifying(&test);
+    let bundle = bundle.edit(|config| {
+        config["linux"]["seccomp"]["syscalls"][0]["names"] = json!(["execve"]);
+        config["process"]["noNewPrivileges"] = json!(true);
+    });
+    let container = test.create(&bundle.args(&["/bin/true"]));
+    let (listener, _) = agent.receive();
+    container.start();
+    assert!(wait::readable(&listener, wait::DEADLINE));
+    container.remove();
+}
+
 #[test]
 fn notify_without_an_agent_is_an_error() {
     let test = Test::new();
