@@ -120,19 +120,25 @@ fn own_pid() -> i32 {
 }
 
 /// On a machine with v1 hierarchies, too: the test has a mount namespace of its own, in which
-/// /sys/fs/cgroup becomes a v2 hierarchy for as long as it takes.
+/// /sys/fs/cgroup becomes a v2 hierarchy for as long as it takes. Where it is one already, another
+/// mount would be refused, and change the options of the machine's.
 fn v2_cgroups_are_supported(test: &Test) {
     claimed!(test, "/linux/cgroup/v2");
     let plain = MsFlags::empty();
-    mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), plain, None::<&str>)
-        .expect("a cgroup2 mount");
+    let alone = Feature::CgroupV2("cgroup").present();
+    if !alone {
+        mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), plain, None::<&str>)
+            .expect("a cgroup2 mount");
+    }
     let bundle = test.bundle().edit(|config| config["linux"]["resources"] = json!({}));
     let container = test.create(&bundle);
     let cgroups = std::fs::read_to_string(format!("/proc/{}/cgroup", container.pid));
     let own = std::fs::read_to_string("/proc/self/cgroup");
     container.remove();
     let left = leftovers::cgroups(test.id());
-    umount("/sys/fs/cgroup").expect("the cgroup2 mount can go");
+    if !alone {
+        umount("/sys/fs/cgroup").expect("the cgroup2 mount can go");
+    }
     let v2 = |text: std::io::Result<String>| {
         let text = text.expect("a list of cgroups");
         text.lines().find_map(|line| line.strip_prefix("0::").map(str::to_owned))
