@@ -34,7 +34,7 @@ impl<'a> Manager<'a> {
         let mut asked: Vec<&Property> = own.iter().chain(properties).collect();
         let mut reset = false;
         loop {
-            let refusal = match self.call("StartTransientUnit", &self.transient(&asked))? {
+            let refusal = match self.call("start", "StartTransientUnit", &self.transient(&asked))? {
                 Ok(job) => {
                     return self.done("start", &job).inspect_err(|_| {
                         // The failure that is told is the first.
@@ -46,7 +46,7 @@ impl<'a> Manager<'a> {
             // One that failed stays known by its name until somebody has looked at it.
             if refusal.name == UNIT_EXISTS && !reset {
                 reset = true;
-                let _ = self.call("ResetFailedUnit", &[Value::string(&self.unit.name)])?;
+                let _ = self.call("reset", "ResetFailedUnit", &[Value::string(&self.unit.name)])?;
                 continue;
             }
             // An older systemd does not know them; the files of the cgroup say the same.
@@ -73,7 +73,7 @@ impl<'a> Manager<'a> {
     /// Ends the unit. One that is not there has ended already.
     pub(super) fn stop(&mut self) -> Result<()> {
         let arguments = [Value::string(&self.unit.name), Value::string("replace")];
-        match self.call("StopUnit", &arguments)? {
+        match self.call("stop", "StopUnit", &arguments)? {
             Ok(job) => self.done("stop", &job),
             Err(refusal) if refusal.name == NO_SUCH_UNIT => Ok(()),
             Err(refusal) => Err(self.refused("stop", &refusal)),
@@ -90,7 +90,7 @@ impl<'a> Manager<'a> {
                 Value::Boolean(true),
                 Value::Array("(sv)".into(), values),
             ];
-            let refusal = match self.call("SetUnitProperties", &arguments)? {
+            let refusal = match self.call("change", "SetUnitProperties", &arguments)? {
                 Ok(_) => return Ok(()),
                 Err(refusal) => refusal,
             };
@@ -111,19 +111,29 @@ impl<'a> Manager<'a> {
             Value::string(below),
             Value::Array("u".into(), vec![Value::Uint32(pid.cast_unsigned())]),
         ];
-        match self.call("AttachProcessesToUnit", &arguments)? {
+        match self.call("move a process into", "AttachProcessesToUnit", &arguments)? {
             Ok(_) => Ok(()),
             Err(refusal) => Err(self.refused("move a process into", &refusal)),
         }
     }
 
-    fn call(&mut self, member: &str, arguments: &[Value]) -> Result<Result<String, Refusal>> {
-        let answer = self.bus.call(member, arguments)?;
+    fn call(
+        &mut self,
+        verb: &str,
+        member: &str,
+        arguments: &[Value],
+    ) -> Result<Result<String, Refusal>> {
+        let answer = self.bus.call(member, arguments).map_err(|error| self.failed(verb, error))?;
         Ok(answer.map(|strings| strings.into_iter().next().unwrap_or_default()))
     }
 
+    fn failed(&self, verb: &str, error: Error) -> Error {
+        let what = format!("cannot {verb} unit {:?}", self.unit.name);
+        Error::new(error.kind(), what).because(error)
+    }
+
     fn done(&mut self, verb: &str, job: &str) -> Result<()> {
-        match self.bus.job(job)?.as_str() {
+        match self.bus.job(job).map_err(|error| self.failed(verb, error))?.as_str() {
             "done" => Ok(()),
             result => {
                 let name = &self.unit.name;
