@@ -97,7 +97,9 @@ fn the_pidfd_socket_receives_the_processs_descriptor() {
     let mut command = test.command(&["exec", "--detach", "--pidfd-socket"]);
     command.arg(socket.path()).arg("--pid-file").arg(&pid_file);
     command.args([test.id(), "/bin/probe", "serve"]);
-    let exec = Container::from_command(&test, test.id().into(), &mut command, pid_file);
+    let mut exec = Container::from_command(&test, test.id().into(), &mut command, pid_file);
+    // Before that it has no handler, and the signal would end it otherwise.
+    exec.expect("ready");
     let (pidfd, _) = socket.receive();
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()));
     let info = info.expect("fdinfo");
