@@ -16,6 +16,7 @@ mod idmap;
 mod init;
 mod join;
 mod launch;
+pub mod mask;
 mod namespaces;
 mod network;
 pub mod plan;

@@ -5,8 +5,7 @@ use oci_spec::runtime::{
 };
 use serde::{Serialize, Serializer};
 
-use super::mask::Mask;
-use crate::error::Error;
+use crate::{error::Error, mask::Mask};
 
 /// What set_mempolicy(2) is told.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -24,7 +24,6 @@ pub mod caps;
 pub mod devices;
 pub mod hooks;
 mod intel_rdt;
-pub mod mask;
 pub mod memory_policy;
 pub mod mounts;
 pub mod namespaces;

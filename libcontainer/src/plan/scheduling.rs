@@ -3,8 +3,10 @@
 use oci_spec::runtime::{self as oci, IOPriorityClass, LinuxSchedulerFlag, LinuxSchedulerPolicy};
 use serde::{Serialize, Serializer};
 
-use super::mask::Mask;
-use crate::error::Error;
+use crate::{
+    error::Error,
+    mask::{CPUS, Mask},
+};
 
 /// What sched_setattr(2) is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -189,9 +191,6 @@ pub struct CpuAffinity {
     #[serde(rename = "final")]
     pub last: Option<Mask>,
 }
-
-/// More than any kernel has (NR_CPUS of x86-64 is at most 8192).
-const CPUS: u32 = 8192;
 
 pub(super) fn cpu_affinity(
     affinity: Option<&oci::ExecCPUAffinity>,

@@ -3,8 +3,8 @@
 use rustix::io::Errno;
 
 use crate::{
+    mask::{CPUS, Mask},
     plan::{
-        mask::Mask,
         memory_policy::MemoryPolicy,
         scheduling::{CpuAffinity, IoPriority, Scheduler},
     },
@@ -36,14 +36,15 @@ pub(crate) fn set_memory_policy(policy: Option<&MemoryPolicy>) -> Result<(), Err
     policy.map_or(Ok(()), |policy| set_mempolicy(policy.mode_word(), policy.nodes.words()))
 }
 
-/// As many CPUs as any kernel has.
-type AllCpus = [u64; 128];
+/// A bit for each CPU that any kernel may have.
+type AllCpus = [u64; WORDS];
+const WORDS: usize = (CPUS / u64::BITS) as usize;
 
 /// Every CPU of the cpuset that this process is in, whatever its caller was restricted to: since
 /// Linux 6.2 that would outlast the entry into a cgroup (sched_setaffinity(2)). As in runc, no
 /// failure where it is forbidden.
 pub(crate) fn use_all_cpus() {
-    let _ = sched_setaffinity(&[u64::MAX; 128]);
+    let _ = sched_setaffinity(&[u64::MAX; WORDS]);
 }
 
 /// The CPUs of a process that is in its cgroup now. One that was given initial CPUs and no final
@@ -65,7 +66,7 @@ pub(crate) struct Pinned(AllCpus);
 
 impl Pinned {
     pub(crate) fn to(cpus: &Mask) -> Result<Self, Errno> {
-        let mut before = [0; 128];
+        let mut before = [0; WORDS];
         sched_getaffinity(&mut before)?;
         sched_setaffinity(cpus.words())?;
         Ok(Self(before))
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     fn own() -> AllCpus {
-        let mut cpus = [0; 128];
+        let mut cpus = [0; WORDS];
         sched_getaffinity(&mut cpus).unwrap();
         cpus
     }
@@ -94,12 +95,12 @@ mod tests {
         let before = own();
         let first = before.iter().position(|word| *word != 0).unwrap();
         let cpu = first as u32 * 64 + before[first].trailing_zeros();
-        let mask = Mask::parse(&format!("{cpu},8191"), 8192).unwrap();
+        let mask = Mask::parse(&format!("{cpu},8191"), CPUS).unwrap();
         let pinned = Pinned::to(&mask).unwrap();
         assert_eq!(own().iter().map(|word| word.count_ones()).sum::<u32>(), 1);
         drop(pinned);
         assert_eq!(own(), before);
-        let none = Mask::parse("8191", 8192).unwrap();
+        let none = Mask::parse("8191", CPUS).unwrap();
         assert_eq!(Pinned::to(&none).unwrap_err(), Errno::INVAL);
         assert_eq!(own(), before);
     }

@@ -11,6 +11,7 @@ use super::{text, value::Value};
 use crate::{
     cgroup::{Write, devices::Rule},
     error::Error,
+    mask::{CPUS, Mask},
 };
 
 /// One property of a unit.
@@ -134,27 +135,17 @@ fn quota_of_v1(writes: &[Write]) -> Vec<Property> {
     }
 }
 
-/// A list like `0-3,8` as the bit mask that systemd takes, lowest byte first.
+/// A list like `0-3,8` as the bit mask that systemd takes, lowest byte first. Ranges with strides are
+/// the kernel's; systemd does not have to know them.
 fn cpus(name: &str, list: &str) -> Vec<Property> {
-    let mut mask = Vec::new();
-    for part in list.split(',').map(str::trim).filter(|part| !part.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (Ok(first), Ok(last)) = (first.parse::<usize>(), last.parse::<usize>()) else {
-            // Ranges with strides are the kernel's; systemd does not have to know them.
-            return Vec::new();
-        };
-        // The kernel's own limit (CONFIG_NR_CPUS).
-        if last > 8191 {
-            return Vec::new();
-        }
-        mask.resize(mask.len().max(last / 8 + 1), 0u8);
-        (first..=last).for_each(|cpu| mask[cpu / 8] |= 1 << (cpu % 8));
-    }
-    if mask.is_empty() {
+    let Ok(mask) = Mask::parse(list, CPUS) else { return Vec::new() };
+    let mut bytes: Vec<u8> = mask.words().iter().flat_map(|word| word.to_le_bytes()).collect();
+    while bytes.pop_if(|byte| *byte == 0).is_some() {}
+    if bytes.is_empty() {
         return Vec::new();
     }
-    let mask = mask.into_iter().map(Value::Byte).collect();
-    vec![Property::new(name, Value::Array("y".into(), mask)).dispensable()]
+    let bytes = bytes.into_iter().map(Value::Byte).collect();
+    vec![Property::new(name, Value::Array("y".into(), bytes)).dispensable()]
 }
 
 /// The device rules. Where systemd cannot say them (everything but a few, any major with a certain

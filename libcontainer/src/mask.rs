@@ -9,6 +9,9 @@ pub struct Mask(Vec<u64>);
 
 const WORD: u32 = u64::BITS;
 
+/// More than any kernel has (NR_CPUS of x86-64 is at most 8192).
+pub(crate) const CPUS: u32 = 8192;
+
 impl Mask {
     /// Reads a list, with blanks and empty places between the commas as runc allows them.
     ///
