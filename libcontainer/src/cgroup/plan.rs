@@ -62,12 +62,14 @@ pub fn plan(request: &Request<'_>, host: &Hierarchies, faults: &mut Vec<Error>) 
         }
         return Plan { place, limits: Limits::default(), warnings: sink.warnings };
     }
-    let compiled = device_rules(request, resources, &place, &mut sink);
+    let listed = resources.devices().as_deref().unwrap_or_default();
+    let rules = devices::rules(listed, request.devices, &mut sink);
+    let compiled = device_rules(request, &rules, &place, &mut sink);
     convert(resources, host, &Values::Fresh, &mut sink);
     if placed {
         check_controllers(&place, host, &mut sink);
     }
-    let properties = properties(request, resources, &place, &mut sink);
+    let properties = properties(request, &rules, &place, &mut sink);
     Plan {
         limits: Limits {
             properties,
@@ -261,18 +263,14 @@ fn check_path(path: &Path) -> Result<(), Error> {
 /// What systemd has to know; nothing where it is not the manager.
 fn properties(
     request: &Request<'_>,
-    resources: &spec::LinuxResources,
+    rules: &devices::Rules,
     place: &Place,
     sink: &mut Sink<'_>,
 ) -> Vec<systemd::Property> {
     if place.unit.is_none() {
         return Vec::new();
     }
-    // Their faults have been told.
-    let mut told = Vec::new();
-    let mut quiet = Sink::new(true, &mut told);
-    let (allow_by_default, exceptions) =
-        devices::exceptions(&rules_of(request, resources), &mut quiet);
+    let (allow_by_default, exceptions) = devices::exceptions(rules);
     let mut properties = systemd::device_properties(allow_by_default, &exceptions);
     properties.extend(systemd::from_writes(&sink.writes));
     if let Some(annotations) = request.annotations {
@@ -281,31 +279,21 @@ fn properties(
     properties
 }
 
-fn rules_of<'a>(
-    request: &Request<'a>,
-    resources: &'a spec::LinuxResources,
-) -> devices::Request<'a> {
-    devices::Request {
-        rules: resources.devices().as_deref().unwrap_or_default(),
-        nodes: request.devices,
-        need: if request.rootless { Need::IfPermitted } else { Need::Required },
-    }
-}
-
 /// v1 rules are added to the writes of `sink`; the v2 program is returned.
 fn device_rules(
     request: &Request<'_>,
-    resources: &spec::LinuxResources,
+    rules: &devices::Rules,
     place: &Place,
     sink: &mut Sink<'_>,
 ) -> Option<devices::Devices> {
-    let rules = rules_of(request, resources);
+    // Rootless: device files of the host are out of reach anyhow, and neither interface is permitted.
+    let need = if request.rootless { Need::IfPermitted } else { Need::Required };
     // A place without any directory has its own fault, or needs no device rules.
     if place.paths.contains_key("devices") || place.paths.is_empty() {
-        devices::v1(&rules, sink);
+        devices::v1(rules, need, sink);
         return None;
     }
-    Some(devices::v2(&rules, sink))
+    Some(devices::v2(rules, need))
 }
 
 /// Every write needs a directory whose hierarchy has the controller.

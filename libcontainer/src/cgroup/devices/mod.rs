@@ -94,7 +94,7 @@ impl fmt::Display for Key {
 
 /// A default and the exceptions from it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Rules {
+pub(super) struct Rules {
     allow_by_default: bool,
     exceptions: BTreeMap<Key, Access>,
 }
@@ -168,8 +168,7 @@ pub(super) struct Rule {
 }
 
 /// Whether devices are allowed by default, and what is excepted.
-pub(super) fn exceptions(request: &Request<'_>, sink: &mut Sink<'_>) -> (bool, Vec<Rule>) {
-    let rules = rules(request, sink);
+pub(super) fn exceptions(rules: &Rules) -> (bool, Vec<Rule>) {
     let rule = |(key, access): (&Key, &Access)| Rule {
         block: key.node == Node::Block,
         major: key.major,
@@ -193,22 +192,11 @@ pub struct Devices {
     pub(super) program: Vec<u64>,
 }
 
-/// What decides about devices: config.json's rules, then the default devices that no device of
-/// config.json replaces (config-linux.md, "Default Devices").
-pub(super) struct Request<'a> {
-    pub(super) rules: &'a [LinuxDeviceCgroup],
-    pub(super) nodes: &'a [LinuxDevice],
-    /// Rootless: device files of the host are out of reach anyhow, and neither interface is
-    /// permitted.
-    pub(super) need: Need,
-}
-
 /// The v1 form: one write that sets the default, then one for each exception.
-pub(super) fn v1(request: &Request<'_>, sink: &mut Sink<'_>) {
-    let rules = rules(request, sink);
+pub(super) fn v1(rules: &Rules, need: Need, sink: &mut Sink<'_>) {
     let file = |allow| if allow { "devices.allow" } else { "devices.deny" };
     let mut put = |allow, line: String| {
-        sink.put("devices", file(allow), line, AT).need = request.need;
+        sink.put("devices", file(allow), line, AT).need = need;
     };
     put(rules.allow_by_default, "a".to_owned());
     for (key, access) in &rules.exceptions {
@@ -216,8 +204,7 @@ pub(super) fn v1(request: &Request<'_>, sink: &mut Sink<'_>) {
     }
 }
 
-pub(super) fn v2(request: &Request<'_>, sink: &mut Sink<'_>) -> Devices {
-    let rules = rules(request, sink);
+pub(super) fn v2(rules: &Rules, need: Need) -> Devices {
     Devices {
         default: if rules.allow_by_default { "allow" } else { "deny" },
         exceptions: rules
@@ -225,14 +212,20 @@ pub(super) fn v2(request: &Request<'_>, sink: &mut Sink<'_>) -> Devices {
             .iter()
             .map(|(key, access)| format!("{key} {access}"))
             .collect(),
-        need: request.need,
-        program: program::compile(&rules),
+        need,
+        program: program::compile(rules),
     }
 }
 
-fn rules(request: &Request<'_>, sink: &mut Sink<'_>) -> Rules {
+/// The normal form of what decides about devices: config.json's rules, then the default devices that
+/// no device of config.json replaces (config-linux.md, "Default Devices"). Faults go to `sink`.
+pub(super) fn rules(
+    listed: &[LinuxDeviceCgroup],
+    nodes: &[LinuxDevice],
+    sink: &mut Sink<'_>,
+) -> Rules {
     let mut rules = Rules::default();
-    for (index, rule) in request.rules.iter().enumerate() {
+    for (index, rule) in listed.iter().enumerate() {
         let at = format!("{AT}[{index}]");
         if let Some((keys, access)) = parse(rule, &at, sink)
             && let Err(fault) = take(&mut rules, rule.allow(), &keys, access)
@@ -241,8 +234,7 @@ fn rules(request: &Request<'_>, sink: &mut Sink<'_>) -> Rules {
         }
     }
     for (path, key, access) in defaults() {
-        let replaced =
-            request.nodes.iter().any(|node| path.is_some_and(|path| node.path() == path));
+        let replaced = nodes.iter().any(|node| path.is_some_and(|path| node.path() == path));
         if !replaced {
             // Where a rule denies a whole family that a default device is in, the rule wins.
             let _ = rules.apply(true, key, access);
@@ -350,8 +342,7 @@ mod tests {
         let nodes: Vec<LinuxDevice> = serde_json::from_str(nodes).expect("nodes");
         let mut faults = Vec::new();
         let mut sink = Sink::new(true, &mut faults);
-        let request = Request { rules: &rules, nodes: &nodes, need: Need::Required };
-        let devices = v2(&request, &mut sink);
+        let devices = v2(&super::rules(&rules, &nodes, &mut sink), Need::Required);
         (devices, faults_of(&faults))
     }
 
@@ -449,7 +440,8 @@ mod tests {
     fn v1_sets_the_default_first() {
         let mut faults = Vec::new();
         let mut sink = Sink::new(true, &mut faults);
-        v1(&Request { rules: &[], nodes: &[], need: Need::Required }, &mut sink);
+        let none = rules(&[], &[], &mut sink);
+        v1(&none, Need::Required, &mut sink);
         let lines: Vec<_> =
             sink.writes.iter().map(|write| format!("{} {}", write.file, write.value)).collect();
         assert_eq!(
