@@ -196,6 +196,19 @@ fn a_name_that_is_taken_is_one_clear_line() {
 }
 
 #[test]
+fn a_container_whose_state_is_lost_can_be_deleted_by_force() {
+    let test = Test::new();
+    needs!(Feature::Systemd);
+    only_on!(test, [Rtn], "runc and crun need their state");
+    let container = create(&test, &scope(&test, test.bundle().args(&["/bin/sleep", "1000"])));
+    container.start();
+    fs::write(test.root().join(test.id()).join("state.json"), "{").expect("a damaged state");
+    container.remove();
+    assert!(!known(&test));
+    assert_eq!(container.wait(), 128 + 9);
+}
+
+#[test]
 fn exec_is_in_the_scope() {
     let test = Test::new();
     needs!(Feature::Systemd);

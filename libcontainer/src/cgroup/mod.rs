@@ -60,6 +60,18 @@ pub enum Manager {
     Disabled,
 }
 
+impl Manager {
+    /// Who is likely to have made the cgroup of a container that does not say: systemd's paths are
+    /// `slice:prefix:name`.
+    pub fn by(cgroups_path: Option<&Path>) -> Self {
+        let path = cgroups_path.map(Path::to_string_lossy).unwrap_or_default();
+        match path.starts_with('/') || path.matches(':').count() != 2 {
+            true => Self::Cgroupfs,
+            false => Self::Systemd,
+        }
+    }
+}
+
 /// Where a container's cgroup is: what state.json has to remember.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -63,15 +63,17 @@ impl Container {
         let _lock = entry.lock()?;
         let spec = std::fs::read(entry.path(CONFIG)).ok().and_then(|raw| bundle::parse(&raw).ok());
         let linux = spec.as_ref().and_then(|spec| spec.linux().as_ref());
+        let cgroups_path = linux.and_then(|linux| linux.cgroups_path().as_deref());
+        let uid = rustix::process::geteuid().as_raw();
         let request = cgroup::Request {
             id,
-            cgroups_path: linux.and_then(|linux| linux.cgroups_path().as_deref()),
+            cgroups_path,
             resources: None,
             devices: &[],
-            manager: cgroup::Manager::Cgroupfs,
+            manager: cgroup::Manager::by(cgroups_path),
             annotations: None,
-            uid: rustix::process::geteuid().as_raw(),
-            rootless: true,
+            uid,
+            rootless: uid != 0,
             owner: None,
         };
         let place = cgroup::plan(&request, &Hierarchies::probe()?, &mut Vec::new()).place;

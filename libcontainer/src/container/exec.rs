@@ -170,19 +170,16 @@ impl Container {
             Err(Refusal::Error(error)) if error.errno() == Some(libc::EBUSY) => {
                 attempt(self.cgroup().entry_beside(init)?.into.as_ref())
             }
-            // As at create: see `Plan::cgroup_optional`.
-            Err(Refusal::Error(error))
-                if error.kind() == Kind::Denied
-                    && self.state.rootless
-                    && !join.tasks.is_empty() =>
-            {
-                attempt(None)
-            }
-            // A user may not cross from a session into what systemd delegated beside it; systemd may.
             Err(Refusal::Error(error)) if error.kind() == Kind::Denied && self.state.rootless => {
-                attempt(None).and_then(|child| {
-                    let adopted = self.cgroup().adopt(child.pid).inspect_err(|_| child.end());
-                    adopted.map(|()| child).map_err(Refusal::from)
+                attempt(None).and_then(|child| match join.tasks.is_empty() {
+                    // A user may not cross from a session into what systemd delegated beside it;
+                    // systemd may.
+                    true => {
+                        let adopted = self.cgroup().adopt(child.pid).inspect_err(|_| child.end());
+                        adopted.map(|()| child).map_err(Refusal::from)
+                    }
+                    // As at create: see `Plan::cgroup_optional`.
+                    false => Ok(child),
                 })
             }
             other => other,

@@ -49,14 +49,21 @@ impl<'a> Manager<'a> {
                 let _ = self.call("reset", "ResetFailedUnit", &[Value::string(&self.unit.name)])?;
                 continue;
             }
-            // An older systemd does not know them; the files of the cgroup say the same.
-            let unknown = |property: &Property| property.dispensable && refusal.mentions(property);
-            let before = asked.len();
-            asked.retain(|property| !unknown(property));
-            if asked.len() == before {
-                return Err(self.refused("start", &refusal));
-            }
+            self.ask_for_less("start", &mut asked, &refusal)?;
         }
+    }
+
+    /// Leaves out what an older systemd does not know, if that is what it refused: the files of the
+    /// cgroup say the same.
+    fn ask_for_less(
+        &self,
+        verb: &str,
+        asked: &mut Vec<&Property>,
+        refusal: &Refusal,
+    ) -> Result<()> {
+        let before = asked.len();
+        asked.retain(|property| !(property.dispensable && refusal.mentions(property)));
+        if asked.len() == before { Err(self.refused(verb, refusal)) } else { Ok(()) }
     }
 
     fn transient(&self, properties: &[&Property]) -> Vec<Value> {
@@ -94,11 +101,7 @@ impl<'a> Manager<'a> {
                 Ok(_) => return Ok(()),
                 Err(refusal) => refusal,
             };
-            let before = asked.len();
-            asked.retain(|property| !(property.dispensable && refusal.mentions(property)));
-            if asked.len() == before {
-                return Err(self.refused("change", &refusal));
-            }
+            self.ask_for_less("change", &mut asked, &refusal)?;
         }
         Ok(())
     }
