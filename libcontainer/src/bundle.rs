@@ -46,7 +46,7 @@ pub fn load(dir: &Path) -> Result<Bundle> {
             .hint("a bundle is a directory with a config.json; `rtn spec` writes one")
     })?;
     let (spec, warnings) = read_spec(&raw)?;
-    lists::check(&raw)?;
+    lists::check(&raw, "")?;
     Ok(Bundle { dir, spec, raw, warnings })
 }
 
@@ -92,7 +92,9 @@ fn read_spec(raw: &[u8]) -> Result<(Spec, Vec<String>)> {
 /// # Errors
 /// As [`load`]; the JSON path is that in a config.json.
 pub fn parse_process(raw: &[u8]) -> Result<(Process, Vec<String>)> {
-    read(raw, "process")
+    let read = read(raw, "process")?;
+    lists::check(raw, "process")?;
+    Ok(read)
 }
 
 /// Reads what stands at the path `below` of a config.json; where the types refuse what the
@@ -149,8 +151,8 @@ fn path_of<T: DeserializeOwned>(raw: &[u8], cause: &serde_json::Error) -> String
     if !cause.is_data() {
         return text::place_at(raw, offset.saturating_sub(1));
     }
-    // What a type's own check finds is noticed only at the end of what is around it; a document that
-    // ends after the value at fault is already wrong.
+    // What a type's own check finds is noticed only at the end of what is around it; a document
+    // that ends after the value at fault is already wrong.
     let wrong = |end: usize| serde_json::from_slice::<T>(&raw[..end]).is_err_and(|e| e.is_data());
     let at_end = raw.get(..offset).is_some_and(|read| matches!(read.last(), Some(b'}' | b']')));
     let missing = cause.to_string().starts_with("missing field");
@@ -344,6 +346,8 @@ mod tests {
         );
         let error = parse_process(br#"{"cwd":"/","rlimits":[{"type":"X"}]}"#).unwrap_err();
         assert_eq!(error.spec_path(), Some("process.rlimits[0].type"));
+        let error = parse_process(br#"{"cwd":"/","user":[0,0]}"#).unwrap_err();
+        assert_eq!(error.spec_path(), Some("process.user"));
     }
 
     #[test]

@@ -1,5 +1,7 @@
-//! An array where an object belongs is a wrong value (config.md "Valid values"), but the parser takes
-//! its elements for the members in their order.
+//! An array where an object belongs is a wrong value (config.md "Valid values"), but the parser
+//! takes its elements for the members in their order.
+
+use std::borrow::Cow;
 
 use super::fields::{Why, strays};
 use crate::error::{Error, Result};
@@ -45,17 +47,26 @@ const ARRAYS: [&[u8]; 35] = [
 ];
 
 /// # Errors
-/// The JSON path of the first such array in `raw`, a config.json that the parser takes.
-pub(super) fn check(raw: &[u8]) -> Result<()> {
+/// The JSON path of the first such array in `raw`, which the parser takes for what stands at
+/// `below` of a config.json.
+pub(super) fn check(raw: &[u8], below: &str) -> Result<()> {
     if !is_doubtful(raw) {
         return Ok(());
     }
-    match strays(raw).into_iter().find(|stray| stray.why == Why::Array) {
+    match strays(&whole(raw, below)).into_iter().find(|stray| stray.why == Why::Array) {
         Some(stray) => Err(Error::config(
             stray.path,
             "cannot parse config.json: invalid type: sequence, expected an object",
         )),
         None => Ok(()),
+    }
+}
+
+/// A config.json that has nothing but `raw`, at its member `below`; it itself if that is empty.
+fn whole<'a>(raw: &'a [u8], below: &str) -> Cow<'a, [u8]> {
+    match below {
+        "" => raw.into(),
+        _ => [b"{\"", below.as_bytes(), b"\":", raw, b"}"].concat().into(),
     }
 }
 
@@ -92,7 +103,7 @@ mod tests {
             ),
             (r#"{"ociVersion":"1.0.0","linux":{"resources" :\n []}}"#, "linux.resources"),
         ] {
-            let error = check(json.replace("\\n", "\n").as_bytes()).expect_err(json);
+            let error = check(json.replace("\\n", "\n").as_bytes(), "").expect_err(json);
             assert_eq!(error.spec_path(), Some(path), "{json}");
         }
     }
@@ -102,6 +113,6 @@ mod tests {
         let usual = include_bytes!("../../../bench/docker-config.json");
         assert!(!is_doubtful(usual));
         let own = br#"{"ociVersion":"1.0.0","x":[[1],[2]],"annotations":{"a":"b,[c"}}"#;
-        assert!(is_doubtful(own) && check(own).is_ok());
+        assert!(is_doubtful(own) && check(own, "").is_ok());
     }
 }
