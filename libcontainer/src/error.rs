@@ -1,9 +1,9 @@
 //! The one error of the library: a small [`Kind`] for programs, one line for people, a hint for
 //! whoever has to mend it.
 //!
-//! Grammar of the line: `cannot <verb> <object>[ (config.json: <json path>)]: <cause>`.
-//! The first part is `doing`; callers of low-level runtimes search these lines for fixed words
-//! (`container does not exist`, `container not running`, …), so such words are part of the contract.
+//! Grammar of the line: `cannot <verb> <object>[ (config.json: <json path>)]: <cause>`. The first
+//! part is `doing`; callers of low-level runtimes search these lines for fixed words (`container
+//! does not exist`, `container not running`, …), so such words are part of the contract.
 
 use std::{borrow::Cow, fmt, io};
 

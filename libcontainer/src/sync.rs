@@ -18,7 +18,8 @@
 //!      │◀──────────────────────────────────── Failed ─────┤ at any point, then it exits
 //! ```
 //!
-//! One message is one datagram of a SOCK_SEQPACKET pair; end of file means that the other side died.
+//! One message is one datagram of a SOCK_SEQPACKET pair; end of file means that the other side
+//! died.
 
 use std::{
     io::{IoSlice, IoSliceMut},

@@ -1,5 +1,6 @@
-//! The page that sets runtimes side by side, `docs/conformance.md`: the same statements and verdicts
-//! give the same text, so that a difference between two pages is one between runtimes or machines.
+//! The page that sets runtimes side by side, `docs/conformance.md`: the same statements and
+//! verdicts give the same text, so that a difference between two pages is one between runtimes or
+//! machines.
 
 use std::{collections::BTreeMap, fmt::Write, path::Path};
 

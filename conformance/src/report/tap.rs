@@ -1,4 +1,5 @@
-//! The Test Anything Protocol, version 13, <https://testanything.org/tap-version-13-specification.html>.
+//! The Test Anything Protocol, version 13,
+//! <https://testanything.org/tap-version-13-specification.html>.
 
 use std::io::{self, Write};
 

@@ -189,7 +189,8 @@ fn make(
         group.into_iter().for_each(Group::keep);
         Ok(child)
     });
-    // runtime-spec, runtime.md "Lifecycle": where a hook failed, the rest of the life is still lived.
+    // runtime-spec, runtime.md "Lifecycle": where a hook failed, the rest of the life is still
+    // lived.
     let child = finished.inspect_err(|error| {
         if error.kind() == Kind::Hook {
             drop(container.run_poststop(&plan.hooks.poststop));

@@ -214,8 +214,9 @@ impl Container {
     /// Writes lines to the schemata of its resctrl group; what they do not name stays.
     ///
     /// # Errors
-    /// [`Kind::WrongState`] when it is stopped. [`Kind::Unsupported`] when it was created without linux.intelRdt: it is in nobody's group
-    /// then, and a new one would not reach the processes that it has (opencontainers/runc#4827).
+    /// [`Kind::WrongState`] when it is stopped. [`Kind::Unsupported`] when it was created without
+    /// linux.intelRdt: it is in nobody's group then, and a new one would not reach the processes
+    /// that it has (opencontainers/runc#4827).
     pub fn update_schemata(&mut self, lines: &[&str]) -> Result<()> {
         let _lock = self.entry.lock()?;
         if self.status() == Status::Stopped {

@@ -152,8 +152,8 @@ impl Entry {
     }
 
     /// Writes to the fifo, and waits until the child's end of it closes, because it executes the
-    /// program or ends, but for hooks not longer than [`PATIENCE`]. The child reads one byte; what it
-    /// may have written then is why it failed.
+    /// program or ends, but for hooks not longer than [`PATIENCE`]. The child reads one byte; what
+    /// it may have written then is why it failed.
     pub(super) fn release(&self, init: &InitProcess, hooks: bool) -> Result<Option<Failure>> {
         let path = self.path(FIFO);
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;

@@ -88,7 +88,8 @@ pub(crate) fn plan(
     defaults.collect::<Vec<_>>().into_iter().chain(asked).collect()
 }
 
-/// A dev_t of mknod(2) has 12 and 20 bits for them (linux/kdev_t.h); more would name another device.
+/// A dev_t of mknod(2) has 12 and 20 bits for them (linux/kdev_t.h); more would name another
+/// device.
 const MAJOR_MAX: u32 = (1 << 12) - 1;
 const MINOR_MAX: u32 = (1 << 20) - 1;
 

@@ -150,8 +150,8 @@ impl Root {
         Ok(handle)
     }
 
-    /// A handle of the file `path`; a link as the last component is refused (ELOOP): for what the runtime itself
-    /// puts there, whatever the image says (CVE-2026-88264).
+    /// A handle of the file `path`; a link as the last component is refused (ELOOP): for what the
+    /// runtime itself puts there, whatever the image says (CVE-2026-88264).
     pub(crate) fn own_file(&self, path: &Path) -> Result<OwnedFd, Errno> {
         let (parent, name) = self.parent(path)?;
         let handle = make_file(parent.as_fd(), name)?;

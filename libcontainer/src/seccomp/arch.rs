@@ -21,8 +21,8 @@ pub(super) struct Arch {
 /// How much of an argument a comparison looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Width {
-    /// The low 32 bits, also of the value in the profile, as in libseccomp. For x32 as well, although
-    /// its registers have 64.
+    /// The low 32 bits, also of the value in the profile, as in libseccomp. For x32 as well,
+    /// although its registers have 64.
     Half,
     Full,
 }

@@ -1,10 +1,10 @@
 //! From decisions to classic BPF.
 //!
-//! A jump of BPF goes forward only, by at most 255 instructions if it is conditional, so the program
-//! is written from its end: whatever an instruction jumps to is there already, and its distance is
-//! known. The program reads: the architecture; for each one a binary search of the number; then
-//! the blocks that compare arguments. Most calls are decided by their number alone, on a path
-//! that the kernel can evaluate beforehand into its own table of allowed calls (Linux 5.11,
+//! A jump of BPF goes forward only, by at most 255 instructions if it is conditional, so the
+//! program is written from its end: whatever an instruction jumps to is there already, and its
+//! distance is known. The program reads: the architecture; for each one a binary search of the
+//! number; then the blocks that compare arguments. Most calls are decided by their number alone, on
+//! a path that the kernel can evaluate beforehand into its own table of allowed calls (Linux 5.11,
 //! `seccomp_cache_prepare`), so that the filter does not run for them at all.
 
 use super::{

@@ -200,7 +200,8 @@ const fn arm_private(table: &mut Table) {
 }
 
 /// x32 has the numbers of x86_64, but for the calls whose arguments hold pointers or longs in
-/// memory (512 and up), and for those that it does not have (arch/x86/entry/syscalls/syscall_64.tbl).
+/// memory (512 and up), and for those that it does not have
+/// (arch/x86/entry/syscalls/syscall_64.tbl).
 const fn x32(table: &mut Table) {
     let mut row = 0;
     while row < table.used {

@@ -52,8 +52,8 @@ fn contradiction(first: usize, second: usize) -> Error {
         .hint(format!("linux.seccomp.syscalls[{first}] decides them already"))
 }
 
-/// A rule's claim on a system call number. In one word, so that sorting is fast: by number (32 bits),
-/// then in the order of the profile (26 bits are more rules than a file can hold).
+/// A rule's claim on a system call number. In one word, so that sorting is fast: by number (32
+/// bits), then in the order of the profile (26 bits are more rules than a file can hold).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Claim(u64);
 
@@ -128,10 +128,10 @@ impl<'a> Builder<'a> {
         steps.0
     }
 
-    /// x86_64 and x32 share an audit word; bit 30 of the number tells them apart. If the profile does
-    /// not list x32, its calls get what a foreign architecture gets, except -1, by which a tracer
-    /// skips a call (libseccomp). But first come the newer calls, and runc tells these by bit 30
-    /// alone: numbers with bit 31 and without bit 30 are newer ones of x86_64.
+    /// x86_64 and x32 share an audit word; bit 30 of the number tells them apart. If the profile
+    /// does not list x32, its calls get what a foreign architecture gets, except -1, by which a
+    /// tracer skips a call (libseccomp). But first come the newer calls, and runc tells these by
+    /// bit 30 alone: numbers with bit 31 and without bit 30 are newer ones of x86_64.
     fn x32(&mut self, newer: Option<Action>, steps: &mut Steps) {
         let default = self.profile.default;
         if let Some(x32) = self.profile.arches.iter().find(|arch| arch.is_x32()) {
@@ -178,7 +178,8 @@ impl<'a> Builder<'a> {
             if bundle.is_none() {
                 last = last.max(number);
             }
-            // A rule that repeats the default action decides nothing, also against other rules (runc).
+            // A rule that repeats the default action decides nothing, also against other rules
+            // (runc).
             if self.profile.rules[rule].action != self.profile.default {
                 claims.extend(number.map(|number| Claim::new(number, rule, 0)));
                 claims.extend(bundle.map(|(number, inside)| Claim::new(number, rule, inside)));

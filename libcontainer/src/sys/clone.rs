@@ -81,7 +81,8 @@ pub(crate) fn clone3_alone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result
         0 => Ok(Cloned::Child),
         -1 => Err(super::last_errno()),
         pid => {
-            // SAFETY: the kernel stored a new descriptor there (CLONE_PIDFD), which nobody else owns.
+            // SAFETY: the kernel stored a new descriptor there (CLONE_PIDFD), which nobody else
+            // owns.
             let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
             Ok(Cloned::Parent { pid: pid as i32, pidfd })
         }

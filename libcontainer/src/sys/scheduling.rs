@@ -1,5 +1,5 @@
-//! Who runs when and where, whose reads and writes go first, and which memory is near: sched_setattr(2),
-//! sched_setaffinity(2), ioprio_set(2), set_mempolicy(2).
+//! Who runs when and where, whose reads and writes go first, and which memory is near:
+//! sched_setattr(2), sched_setaffinity(2), ioprio_set(2), set_mempolicy(2).
 
 use rustix::io::Errno;
 

@@ -29,8 +29,8 @@ pub(crate) fn set_filter(program: &[Instruction], flags: u32) -> Result<Option<O
     Ok(Some(unsafe { OwnedFd::from_raw_fd(fd as i32) }))
 }
 
-/// Whether the kernel knows all of `flags`: it looks at them first, and fails with EFAULT for want of
-/// a program only if they are good.
+/// Whether the kernel knows all of `flags`: it looks at them first, and fails with EFAULT for want
+/// of a program only if they are good.
 pub(crate) fn knows(flags: u32) -> bool {
     let none = ptr::null::<libc::sock_fprog>();
     // SAFETY: a null program is never read from; the call fails without any effect.

@@ -75,7 +75,8 @@ pub(super) const STATEMENTS: &[Statement] = &[
     .test(nanoseconds_count),
 ];
 
-/// Ids 0 to 999 of the container are 200000 to 200999 of the host; 1000 to 1009 are 300000 to 300009.
+/// Ids 0 to 999 of the container are 200000 to 200999 of the host; 1000 to 1009 are 300000 to
+/// 300009.
 fn two_ranges(test: &Test) -> Bundle {
     let map = json!([
         { "containerID": 0, "hostID": 200_000, "size": 1000 },

@@ -150,9 +150,9 @@ fn the_maximum_is_no_less_than_the_minimum(test: &Test) {
     assert!(min <= max, "{min:?} is greater than {max:?}");
 }
 
-/// The properties that a version 1.x brought, by x. The structure itself is of 1.1, but runtimes whose
-/// last version is 1.0.2 have it. memoryPolicy came after 1.3.0; the object in config.json that it is
-/// about is of that version.
+/// The properties that a version 1.x brought, by x. The structure itself is of 1.1, but runtimes
+/// whose last version is 1.0.2 have it. memoryPolicy came after 1.3.0; the object in config.json
+/// that it is about is of that version.
 const PROPERTIES: [(u32, &[&str]); 4] = [
     (
         0,

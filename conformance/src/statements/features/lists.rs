@@ -71,8 +71,8 @@ fn every_hook_that_is_listed_runs(test: &Test) {
     assert!(silent.is_empty(), "listed, but they did not run: {silent:?}");
 }
 
-/// What a runtime does not know goes to the filesystem as data, and a tmpfs refuses what it does not
-/// know either: so each option is tried on one. All at once first: that is quick.
+/// What a runtime does not know goes to the filesystem as data, and a tmpfs refuses what it does
+/// not know either: so each option is tried on one. All at once first: that is quick.
 fn every_mount_option_that_is_listed_is_recognized(test: &Test) {
     let options = listed!(test, "/mountOptions");
     let all = test.bundle_named("all").args(&["/bin/true"]).edit(|config| {
