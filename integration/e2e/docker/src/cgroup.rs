@@ -1,9 +1,11 @@
-//! The cgroup directories of a private daemon: one name in every hierarchy of the host.
+//! The cgroup directories of a private daemon: one name in every hierarchy of the host, and with
+//! the systemd driver a slice for the containers.
 
 use std::{
     fs, io,
     os::fd::AsFd,
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -16,27 +18,83 @@ const MOUNT: &str = "/sys/fs/cgroup";
 /// The subdirectory that holds the daemon itself, beside the containers' ones.
 const DAEMON: &str = "daemon";
 
-/// The tree `/<name>` in every hierarchy.
+/// Who makes the containers' cgroups: dockerd's `native.cgroupdriver`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    Cgroupfs,
+    Systemd,
+}
+
+impl Driver {
+    /// That of the variable `CGROUP_DRIVER`, or the one that dockerd itself would choose.
+    ///
+    /// # Panics
+    /// When the variable names none.
+    pub fn chosen() -> Self {
+        match std::env::var("CGROUP_DRIVER").as_deref() {
+            Ok("cgroupfs") => Self::Cgroupfs,
+            Ok("systemd") => Self::Systemd,
+            Ok(other) => panic!("CGROUP_DRIVER={other}: cgroupfs and systemd are known"),
+            Err(_) if !is_v1() && Path::new("/run/systemd/system").exists() => Self::Systemd,
+            Err(_) => Self::Cgroupfs,
+        }
+    }
+
+    /// The daemon's word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Cgroupfs => "cgroupfs",
+            Self::Systemd => "systemd",
+        }
+    }
+}
+
+/// The tree `/<name>` in every hierarchy, and the slice of that name.
 #[derive(Clone, Debug)]
 pub struct Tree {
     name: String,
+    /// Without hyphens, which would be slices above it.
+    slice: String,
 }
 
 impl Tree {
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into() }
+        let name = name.into();
+        Self { slice: name.replace('-', "_"), name }
     }
 
     /// As `dockerd --cgroup-parent` wants it.
     pub fn parent(&self) -> String {
-        format!("/{}", self.name)
+        match Driver::chosen() {
+            Driver::Cgroupfs => format!("/{}", self.name),
+            Driver::Systemd => format!("{}.slice", self.slice),
+        }
     }
 
-    /// The tree's directory in the v1 hierarchy of `controller`, or in v2 for "unified".
-    pub fn directory(&self, controller: &str) -> PathBuf {
-        match controller {
-            "unified" => unified().join(&self.name),
-            controller => Path::new(MOUNT).join(controller).join(&self.name),
+    /// A parent of containers below the first one, and what there is to its directory.
+    pub fn other_parent(&self) -> (String, String) {
+        match Driver::chosen() {
+            Driver::Cgroupfs => {
+                let path = format!("/{}/nested/deeply", self.name);
+                (path.clone(), path)
+            }
+            Driver::Systemd => {
+                let name = format!("{}-nested.slice", self.slice);
+                (name.clone(), format!("/{}.slice/{name}", self.slice))
+            }
+        }
+    }
+
+    /// The cgroup of a container, as /proc/PID/cgroup has it.
+    pub fn of_container(&self, id: &str) -> String {
+        self.below(&format!("/{}", self.parent().trim_start_matches('/')), id)
+    }
+
+    /// The cgroup of a container whose parent is at `path`.
+    pub fn below(&self, path: &str, id: &str) -> String {
+        match Driver::chosen() {
+            Driver::Cgroupfs => format!("{path}/{id}"),
+            Driver::Systemd => format!("{path}/docker-{id}.scope"),
         }
     }
 
@@ -45,7 +103,7 @@ impl Tree {
     pub fn enter(&self) -> io::Result<Outside> {
         let own = fs::read_to_string("/proc/self/cgroup")?;
         let before = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
-        let inside = self.directory("unified").join(DAEMON);
+        let inside = unified().join(&self.name).join(DAEMON);
         fs::create_dir_all(&inside)?;
         fs::write(inside.join("cgroup.procs"), "0")?;
         Ok(Outside(unified().join(before).join("cgroup.procs")))
@@ -53,15 +111,16 @@ impl Tree {
 
     /// All processes of the daemon and its containers.
     pub fn processes(&self) -> Vec<u32> {
-        let directories = descendants(&self.directory("unified"));
-        directories.iter().flat_map(|directory| processes(directory)).collect()
+        let directories = self.roots().into_iter().flat_map(|root| descendants(&root));
+        directories.flat_map(|directory| processes(&directory)).collect()
     }
 
     /// Directories of containers: in any hierarchy, all but the daemon's own.
     pub fn containers(&self) -> Vec<PathBuf> {
-        let trees = hierarchies().into_iter().map(|mount| mount.join(&self.name));
-        let found =
-            trees.flat_map(|tree| descendants(&tree).into_iter().filter(move |d| *d != tree));
+        let found = self
+            .everywhere()
+            .into_iter()
+            .flat_map(|tree| descendants(&tree).into_iter().filter(move |found| *found != tree));
         found.filter(|directory| !directory.ends_with(DAEMON)).collect()
     }
 
@@ -70,23 +129,61 @@ impl Tree {
     /// # Errors
     /// When the kernel refuses, or some process outlives `patience`.
     pub fn kill(&self, patience: Duration) -> io::Result<()> {
-        for freezer in descendants(&self.directory("freezer")) {
-            // Absent in the root of the hierarchy and on hosts without v1.
-            let _ = fs::write(freezer.join("freezer.state"), "THAWED");
+        if is_v1() {
+            for freezer in descendants(&directory("freezer", &format!("/{}", self.name))) {
+                // Absent in the root of the hierarchy.
+                let _ = fs::write(freezer.join("freezer.state"), "THAWED");
+            }
         }
-        let tree = self.directory("unified");
-        if !tree.exists() {
-            return Ok(());
-        }
-        fs::write(tree.join("cgroup.kill"), "1")?;
-        empty(&tree, Instant::now() + patience)
+        let deadline = Instant::now() + patience;
+        self.roots().into_iter().filter(|root| root.exists()).try_for_each(|root| {
+            fs::write(root.join("cgroup.kill"), "1")?;
+            empty(&root, deadline)
+        })
     }
 
     /// Removes the tree's directories; they must hold no process any more.
     pub fn remove(&self) -> io::Result<()> {
-        let trees = hierarchies().into_iter().map(|mount| mount.join(&self.name));
-        trees.flat_map(|tree| descendants(&tree)).rev().try_for_each(fs::remove_dir)
+        let slice = format!("{}.slice", self.slice);
+        if unified().join(&slice).exists() {
+            // systemd's to remove, and its name is not free while systemd knows it.
+            Command::new("systemctl").args(["stop", &slice]).status()?;
+        }
+        self.everywhere().iter().flat_map(|tree| descendants(tree)).rev().try_for_each(
+            |directory| match fs::remove_dir(&directory) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            },
+        )
     }
+
+    /// The directories in the v2 hierarchy, in which every process is.
+    fn roots(&self) -> Vec<PathBuf> {
+        vec![unified().join(&self.name), unified().join(format!("{}.slice", self.slice))]
+    }
+
+    fn everywhere(&self) -> Vec<PathBuf> {
+        let named = hierarchies().into_iter().map(|mount| mount.join(&self.name));
+        named.chain([unified().join(format!("{}.slice", self.slice))]).collect()
+    }
+}
+
+/// The directory of a cgroup in the v1 hierarchy of `controller`, or in v2 for "unified" and on a
+/// host that has nothing else.
+pub fn directory(controller: &str, cgroup: &str) -> PathBuf {
+    let hierarchy = match controller {
+        "unified" => unified(),
+        _ if !is_v1() => unified(),
+        controller => Path::new(MOUNT).join(controller),
+    };
+    hierarchy.join(cgroup.trim_start_matches('/'))
+}
+
+/// Can this machine limit what `controller` is about? Its v2 hierarchy may be without it, as long
+/// as a v1 hierarchy has it.
+pub fn has_controller(controller: &str) -> bool {
+    let offered = fs::read_to_string(unified().join("cgroup.controllers")).unwrap_or_default();
+    is_v1() || offered.split_whitespace().any(|name| name == controller)
 }
 
 /// Where a process came from that went into a [`Tree`].

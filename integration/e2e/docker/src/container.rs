@@ -138,10 +138,11 @@ impl Container {
     /// The container's directory in the hierarchy of a controller.
     #[track_caller]
     pub fn cgroup(&self, controller: &str) -> PathBuf {
-        daemon::shared().place().tree().directory(controller).join(self.id())
+        let tree = daemon::shared().place().tree();
+        cgroup::directory(controller, &tree.of_container(&self.id()))
     }
 
-    /// A file of the container's cgroup: "memory/memory.limit_in_bytes".
+    /// A file of the container's cgroup: "memory/memory.limit_in_bytes", or "unified/memory.max".
     #[track_caller]
     pub fn limit(&self, file: &str) -> String {
         let (controller, name) = file.split_once('/').expect("controller/file");
@@ -153,8 +154,7 @@ impl Container {
     /// All its processes, as the host sees them.
     #[track_caller]
     pub fn processes(&self) -> Vec<u32> {
-        let controller = if cgroup::is_v1() { "pids" } else { "unified" };
-        cgroup::processes(&self.cgroup(controller))
+        cgroup::processes(&self.cgroup("pids"))
     }
 
     /// Waits for the process in the container that runs exactly `command`.

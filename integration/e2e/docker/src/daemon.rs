@@ -18,8 +18,8 @@ use crate::{
 static DAEMON: OnceLock<Daemon> = OnceLock::new();
 
 /// Longer than the keeper's own deadlines together.
-const START: Duration = Duration::from_secs(200);
-const STOP: Duration = Duration::from_secs(90);
+const START: Duration = Duration::from_secs(1000);
+const STOP: Duration = Duration::from_secs(300);
 
 /// The shared daemon and the child that keeps it.
 #[derive(Debug)]

@@ -33,13 +33,19 @@ use nix::sys::{
 };
 use rustix::{
     event::{PollFd, PollFlags, poll},
-    fs::{FlockOperation, flock},
+    fs::{CWD, FlockOperation, flock},
     io::Errno,
-    mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount},
+    mount::{
+        MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
+        mount_change, move_mount, open_tree, unmount,
+    },
     process::{Pid, PidfdFlags, Signal as Kill, kill_process, pidfd_open},
 };
 
-use crate::{cgroup::Tree, image, wait};
+use crate::{
+    cgroup::{Driver, Tree},
+    image, wait,
+};
 
 /// How dockerd calls the runtime that is judged ("runc" is a reserved name).
 pub const RUNTIME: &str = "judged";
@@ -48,8 +54,9 @@ pub const RUNTIME: &str = "judged";
 pub const WRAPPED: &str = "wrapped";
 
 const PREFIX: &str = "private-dockerd.";
-const START: Duration = Duration::from_secs(60);
-const STOP: Duration = Duration::from_secs(30);
+/// An emulated machine takes minutes.
+const START: Duration = Duration::from_secs(300);
+const STOP: Duration = Duration::from_secs(100);
 
 /// The files of one private daemon; all that is known of it is in its directory's name.
 #[derive(Clone, Debug)]
@@ -168,10 +175,25 @@ fn furnish(place: &Place) -> io::Result<()> {
     let private = place.private();
     fs::create_dir(&private)?;
     mount("private", &private, "tmpfs", MountFlags::empty(), None)?;
+    let kept = of_systemd()?;
     mount("private", "/run", "tmpfs", MountFlags::empty(), None)?;
+    for (tree, path) in kept {
+        fs::create_dir(path)?;
+        move_mount(tree, "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    }
     cover(&private, "etc")?;
     cover(&private, "opt")?;
     check(Command::new("busybox").args(["ip", "link", "set", "lo", "up"]))
+}
+
+/// What the systemd driver talks to, taken out of /run.
+fn of_systemd() -> io::Result<Vec<(OwnedFd, &'static str)>> {
+    if Driver::chosen() == Driver::Cgroupfs {
+        return Ok(Vec::new());
+    }
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let take = |path| Ok((open_tree(CWD, path, flags)?, path));
+    ["/run/systemd", "/run/dbus"].into_iter().map(take).collect()
 }
 
 /// Lets writes to `/<name>` go to a layer that is gone with the daemon.
@@ -214,6 +236,8 @@ fn start(place: &Place, runtime: &Path, log: &Path) -> io::Result<Child> {
         .args(["--default-runtime", RUNTIME, "--iptables=false", "--ip6tables=false"])
         // Seconds for containers that ignore SIGTERM, when a test was killed.
         .args(["--shutdown-timeout", "1"])
+        .arg("--exec-opt")
+        .arg(format!("native.cgroupdriver={}", Driver::chosen().word()))
         .arg("--cgroup-parent")
         .arg(place.tree.parent())
         // A group of its own: Ctrl-C is for the keeper, who stops dockerd in order.

@@ -12,8 +12,8 @@ use rustix::{
     process::{Pid, PidfdFlags, pidfd_open},
 };
 
-/// Enough for any single step of a test on a machine that builds at the same time.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Enough for any single step of a test on a machine that builds at the same time, or is emulated.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How long [`until`] lets pass between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
