@@ -12,7 +12,7 @@ use rustix::process::{DumpableBehavior, Pid, PidfdGetfdFlags, pidfd_getfd};
 use crate::{
     cgroup::{self, Cgroup},
     error::{Context, Error, Kind, Result},
-    explain, hooks, idmap,
+    exe, explain, hooks, idmap,
     init::{self, Fds},
     namespaces::{NamespaceFd, enter_all},
     network::Transfer,
@@ -32,8 +32,8 @@ pub(crate) struct Ends {
 }
 
 /// Makes the container process. When this returns it waits for the fifo, or runs its program if
-/// there is none. `ready` is called with its pid when nothing else can go wrong before that. The
-/// network devices go back unless they are kept.
+/// there is none. `meanwhile` is called with its pid while it works by itself, and `ready` when
+/// nothing else can go wrong before that. The network devices go back unless they are kept.
 ///
 /// # Errors
 /// Any failure on either side. Then nothing is left: no process, no cgroup; and nothing has moved.
@@ -41,6 +41,7 @@ pub(crate) fn launch(
     plan: &Plan,
     process: &Process,
     ends: Ends,
+    meanwhile: impl FnOnce(i32) -> Result<()>,
     ready: impl FnOnce(i32) -> Result<()>,
 ) -> Result<(Child, Channel, Option<Transfer>)> {
     let (parent, child_end) = sync::pair().doing(|| "cannot make a socket pair")?;
@@ -61,6 +62,8 @@ pub(crate) fn launch(
     let born = prepare(plan, process, &parent, &child).and_then(|()| {
         let entry = driver.create(&plan.cgroup.limits, Some(child.pid))?;
         enter_cgroup(&parent, &entry);
+        exe::let_mount_go();
+        meanwhile(child.pid)?;
         move_devices(plan, &parent, &child, devices.as_mut())?;
         accompany(plan, &parent, &child, (child.pid, "creating"))?;
         raise_rlimits(process, child.pid)?;

@@ -152,19 +152,23 @@ fn make(
     let mut state = State::new(&plan, rootless);
     // From here on `delete` knows what there may be to remove, wherever this process dies.
     entry.write(&state)?;
-    entry.write_config(&options.bundle.raw)?;
     let proxy = notify_proxy(&options, entry)?;
     let fifo = if options.start { None } else { Some(entry.make_fifo()?) };
     let ends = Ends { fifo, console: options.console };
     let group = plan.intel_rdt.as_ref().map(Group::make).transpose()?;
-    let record = |pid| {
-        group.as_ref().map_or(Ok(()), |group| group.enter(pid))?;
+    // Files take time, and the child has mounts to make meanwhile.
+    let meanwhile = |pid| {
+        entry.write_config(&options.bundle.raw)?;
         let start = init_process::stat(pid).map_or(0, |stat| stat.start);
         state.set_init(&plan, pid, start);
-        entry.write(&state)?;
+        entry.draft(&state)
+    };
+    let record = |pid| {
+        group.as_ref().map_or(Ok(()), |group| group.enter(pid))?;
+        entry.publish()?;
         ready()
     };
-    let launched = launch::launch(&plan, plan.process()?, ends, record);
+    let launched = launch::launch(&plan, plan.process()?, ends, meanwhile, record);
     let container = Container { entry: entry.clone(), state };
     let finished = launched.and_then(|(child, channel, devices)| {
         let finish = || {

@@ -12,7 +12,7 @@ use super::{Container, Process, Status, create::announce, init_process::InitProc
 use crate::{
     cgroup,
     error::{Context, Error, Kind, Result},
-    explain,
+    exe, explain,
     host::Host,
     join::Join,
     launch::{accompany, raise_rlimits, set_oom_score_adj, until_exec},
@@ -134,6 +134,7 @@ impl Container {
         };
         let child = self.spawn(plan, &join, entry.into.as_ref(), init.pid)?;
         drop(join);
+        exe::let_mount_go();
         let started = accompany(plan, &parent, &child, (init.pid, "running")).and_then(|()| {
             raise_rlimits(process, child.pid)?;
             set_oom_score_adj(process, child.pid)?;

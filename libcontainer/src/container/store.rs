@@ -25,6 +25,8 @@ use crate::{
 
 /// The state file, whose name and keys are runc's.
 const STATE: &str = "state.json";
+/// The state file that is to be.
+const DRAFT: &str = "state.json.new";
 /// The configuration as it was at creation: the bundle's may change.
 pub(super) const CONFIG: &str = "config.json";
 /// It exists from create to start.
@@ -130,12 +132,21 @@ impl Entry {
 
     /// Replaces state.json at once and whole.
     pub(super) fn write(&self, state: &State) -> Result<()> {
+        self.draft(state)?;
+        self.publish()
+    }
+
+    /// Writes what [`Entry::publish`] will put in the place of state.json.
+    pub(super) fn draft(&self, state: &State) -> Result<()> {
         let text = serde_json::to_vec(state)
             .map_err(|cause| Error::new(Kind::Bug, "cannot write the state").because(cause))?;
-        let (new, path) = (self.path("state.json.new"), self.path(STATE));
-        write_new(&new, &text)
-            .and_then(|()| fs::rename(&new, &path))
-            .doing(|| format!("cannot write {path:?}"))
+        let new = self.path(DRAFT);
+        write_new(&new, &text).doing(|| format!("cannot write {new:?}"))
+    }
+
+    pub(super) fn publish(&self) -> Result<()> {
+        let path = self.path(STATE);
+        fs::rename(self.path(DRAFT), &path).doing(|| format!("cannot write {path:?}"))
     }
 
     pub(super) fn write_config(&self, raw: &[u8]) -> Result<()> {

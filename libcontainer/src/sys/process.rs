@@ -102,3 +102,10 @@ pub(crate) fn pidfd_send_signal(
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, info, 0) };
     if result == 0 { Ok(()) } else { Err(super::last_errno()) }
 }
+
+/// Takes over a descriptor that this process was executed with.
+pub(crate) fn inherited(number: std::os::fd::RawFd) -> std::os::fd::OwnedFd {
+    use std::os::fd::{FromRawFd, OwnedFd};
+    // SAFETY: the caller has just found it open at program start, when only 0, 1 and 2 have owners.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}
