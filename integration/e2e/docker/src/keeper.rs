@@ -236,6 +236,8 @@ fn start(place: &Place, runtime: &Path, log: &Path) -> io::Result<Child> {
         .args(["--default-runtime", RUNTIME, "--iptables=false", "--ip6tables=false"])
         // Seconds for containers that ignore SIGTERM, when a test was killed.
         .args(["--shutdown-timeout", "1"])
+        // BuildKit in it does not know of runtimes.
+        .env("DOCKER_BUILDKIT_RUNC_COMMAND", &runtime)
         .arg("--exec-opt")
         .arg(format!("native.cgroupdriver={}", Driver::chosen().word()))
         .arg("--cgroup-parent")

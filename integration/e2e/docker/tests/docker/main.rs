@@ -19,6 +19,7 @@ macro_rules! tests {
     };
 }
 
+mod build;
 mod crowd;
 mod exec;
 mod files;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         resources::tests(),
         exec::tests(),
         lifecycle::tests(),
+        build::tests(),
         crowd::tests(),
     ];
     let tests = tests.into_iter().flatten().collect();

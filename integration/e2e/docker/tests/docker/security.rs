@@ -16,6 +16,9 @@ tests! {
     another_user_keeps_only_the_bounding_set
     no_new_privileges
     new_privileges_by_default
+    default_apparmor_profile_is_in_force
+    apparmor_unconfined
+    apparmor_profile_that_is_not_loaded
     default_seccomp_profile_is_in_force
     seccomp_unconfined
     custom_seccomp_profile
@@ -98,6 +101,46 @@ fn no_new_privileges() {
 
 fn new_privileges_by_default() {
     assert_eq!(host::status(Container::start(&[], IDLE).pid(), "NoNewPrivs"), "0");
+}
+
+fn apparmor() -> Result<(), Skip> {
+    let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    host::needs(enabled.is_ok_and(|word| word.starts_with('Y')), "AppArmor")
+}
+
+/// The profile of a process, from the outside.
+fn profile(pid: u32) -> String {
+    host::proc(pid, "attr/apparmor/current").trim_end().to_owned()
+}
+
+fn default_apparmor_profile_is_in_force() -> Result<(), Skip> {
+    apparmor()?;
+    let container = Container::start(&[], IDLE);
+    assert_eq!(profile(container.pid()), "docker-default (enforce)");
+    container.exec(&["-d"], &["sleep", "2000"]).ok();
+    assert_eq!(profile(container.process(&["sleep", "2000"])), "docker-default (enforce)");
+    // What nothing but the profile forbids to a container with this capability.
+    let script = "mount -t tmpfs none /tmp";
+    let with = ["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined"];
+    run(&with, &["sh", "-c", script]).fails("permission denied");
+    run(&[&with[..], &["--security-opt", "apparmor=unconfined"]].concat(), &["sh", "-c", script])
+        .ok();
+    Ok(())
+}
+
+fn apparmor_unconfined() -> Result<(), Skip> {
+    apparmor()?;
+    for flags in [&["--security-opt", "apparmor=unconfined"][..], &["--privileged"]] {
+        assert_eq!(profile(Container::start(flags, IDLE).pid()), "unconfined", "{flags:?}");
+    }
+    Ok(())
+}
+
+fn apparmor_profile_that_is_not_loaded() -> Result<(), Skip> {
+    apparmor()?;
+    let flags = ["--security-opt", "apparmor=not-loaded"];
+    run(&flags, &["true"]).fails("apparmor");
+    Ok(())
 }
 
 fn default_seccomp_profile_is_in_force() {
