@@ -59,6 +59,10 @@ pub(crate) fn of_process(process: &Process, failure: &Failure) -> Error {
             let cause = io::Error::from_raw_os_error(failure.errno);
             return rlimit(process, failure.index as usize, cause);
         }
+        Step::OomScoreAdj => {
+            let cause = io::Error::from_raw_os_error(failure.errno);
+            return oom_score_adj(process.oom_score_adj.unwrap_or_default(), cause);
+        }
         Step::Console => ("cannot open a pty for the process", Some("process.terminal")),
         Step::Root => ("cannot become root of the user namespace", Some("linux.uidMappings")),
         Step::Unshare => ("cannot make namespaces", Some("linux.namespaces")),
@@ -90,6 +94,13 @@ pub(crate) fn of_process(process: &Process, failure: &Failure) -> Error {
         Some(at) => error.at(at),
         None => error,
     }
+}
+
+/// The error for a weight that was refused.
+pub(crate) fn oom_score_adj(score: i32, cause: io::Error) -> Error {
+    Error::os(format!("cannot set oom_score_adj to {score}"), cause)
+        .at("process.oomScoreAdj")
+        .hint("lowering the score needs CAP_SYS_RESOURCE in the initial user namespace")
 }
 
 /// The error for a limit that was refused.

@@ -74,6 +74,19 @@ impl Host {
     }
 }
 
+/// The number of this process's user outside its user namespace, as far as that tells.
+pub(crate) fn outer_uid() -> u32 {
+    let own = rustix::process::getuid().as_raw();
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let outside = map.lines().find_map(|line| {
+        let mut numbers = line.split_ascii_whitespace().map_while(|word| word.parse::<u32>().ok());
+        let (inside, outside, count) = (numbers.next()?, numbers.next()?, numbers.next()?);
+        let offset = own.checked_sub(inside).filter(|offset| *offset < count)?;
+        outside.checked_add(offset)
+    });
+    outside.unwrap_or(own)
+}
+
 /// The initial user namespace maps every id to itself in one line (user_namespaces(7)).
 fn maps_all_ids() -> bool {
     fs::read_to_string("/proc/self/uid_map")

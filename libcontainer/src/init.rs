@@ -171,6 +171,9 @@ pub(crate) fn become_process(
     at(Step::Cwd, process::enter_cwd_as_user(&process.cwd, entered))?;
     let path = at(Step::Lookup, process::find(process))?;
     let home = process.needs_home.then(|| process::home(process.uid));
+    if process.entered_by_user && fifo.is_some() {
+        at(Step::Sync, rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable))?;
+    }
     // The parent is still there to notice if this dies from here on: it waits for Ready.
     at(Step::Sync, rustix::process::set_parent_process_death_signal(None))?;
     install(seccomp.filter(|_| late_filter), sync)?;

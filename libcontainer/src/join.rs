@@ -42,6 +42,9 @@ pub(crate) struct Join<'a> {
 impl Join<'_> {
     /// The joiner; `tell` is its channel. The labels for the next execve are inherited by a clone.
     pub(crate) fn enter(&self, process: &Process, tell: BorrowedFd<'_>) -> Result<(), Failure> {
+        // Of a process that is not dumpable the file is the machine's root's, and an ordinary user
+        // may not write it.
+        at(Step::OomScoreAdj, process::weigh_for_oom(process.oom_score_adj))?;
         at(Step::Sync, rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))?;
         at(Step::Cgroup, cgroup::enter(&self.tasks))?;
         at(Step::CpuAffinity, process::set_final_cpus(&process.exec_cpu_affinity))?;

@@ -176,16 +176,10 @@ fn prepare(plan: &Plan, process: &Process, parent: &Channel, child: &Child) -> R
 }
 
 /// proc_pid_oom_score_adj(5).
-pub(crate) fn set_oom_score_adj(process: &Process, pid: i32) -> Result<()> {
+fn set_oom_score_adj(process: &Process, pid: i32) -> Result<()> {
     let Some(score) = process.oom_score_adj else { return Ok(()) };
     let path = PathBuf::from(format!("/proc/{pid}/oom_score_adj"));
-    std::fs::write(&path, score.to_string())
-        .doing(|| format!("cannot set oom_score_adj to {score}"))
-        .map_err(|error| {
-            error
-                .at("process.oomScoreAdj")
-                .hint("lowering the score needs CAP_SYS_RESOURCE in the initial user namespace")
-        })
+    std::fs::write(&path, score.to_string()).map_err(|cause| explain::oom_score_adj(score, cause))
 }
 
 fn enter_cgroup(parent: &Channel, entry: &cgroup::Entry) {

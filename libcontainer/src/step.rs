@@ -21,6 +21,8 @@ enum Step {
     Sync,
     /// Joining a namespace by path; index into `namespaces.joined`.
     Join,
+    /// The weight of a process that joins a container.
+    OomScoreAdj,
     /// Becoming root of a new user namespace.
     Root,
     /// Making the new namespaces.

@@ -53,7 +53,11 @@ impl Freezer {
             Self::V1(dir) => (dir, "freezer.state", "THAWED"),
             Self::V2(dir) => (dir, "cgroup.freeze", "0"),
         };
-        dir.write(file, value).map_err(|cause| dir.failed("write", file, cause))
+        match dir.write(file, value) {
+            // It went with its last process: systemd does not wait to be asked.
+            Err(Errno::NOENT | Errno::NODEV) if Dir::open(dir.path()).is_err() => Ok(()),
+            result => result.map_err(|cause| dir.failed("write", file, cause)),
+        }
     }
 }
 

@@ -190,7 +190,7 @@ impl Driver for Cgroupfs<'_> {
         self.doors(&Tree::open(self.place)?)
     }
 
-    fn adopt(&self, pid: i32) -> Result<()> {
+    fn adopt(&self, pid: i32, _below: &Path) -> Result<()> {
         let what = format!("cannot move process {pid} into the container's cgroup");
         Err(Error::new(Kind::Denied, what)
             .hint("the caller may not write cgroup.procs of a cgroup above both"))

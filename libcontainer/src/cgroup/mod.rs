@@ -173,11 +173,12 @@ pub trait Driver {
     /// When a directory is missing or closed to the caller.
     fn open(&self) -> Result<Entry>;
 
-    /// Moves the process `pid` of the caller's into the cgroup, where the caller may not do it.
+    /// Moves the process `pid` of the caller's into the cgroup, or into `below` it, where the caller
+    /// may not do it.
     ///
     /// # Errors
     /// When nobody may do it for the caller.
-    fn adopt(&self, pid: i32) -> Result<()>;
+    fn adopt(&self, pid: i32, below: &Path) -> Result<()>;
 
     /// Changes limits.
     ///

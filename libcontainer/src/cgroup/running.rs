@@ -174,19 +174,31 @@ impl Cgroup {
     /// # Errors
     /// A path that is not below the container's cgroup, an unknown controller, a missing directory.
     pub fn entry(&self, sub: &[String]) -> Result<Entry> {
-        let mut place = self.place.clone();
-        for (controller, path) in sub_paths(sub)? {
-            below(&mut place, controller, path)?;
-        }
-        driver(&place).open()
+        driver(&self.place_below(sub)?).open()
     }
 
-    /// Moves a process of the caller's into the cgroup with its manager's help.
+    /// Moves a process of the caller's into the cgroup, or into `sub` below it as for
+    /// [`Cgroup::entry`], with its manager's help.
     ///
     /// # Errors
     /// When the manager is none that helps, or refuses.
-    pub fn adopt(&self, pid: i32) -> Result<()> {
-        driver(&self.place).adopt(pid)
+    pub fn adopt(&self, pid: i32, sub: &[String]) -> Result<()> {
+        let target = self.place_below(sub)?;
+        let below = match (target.unified(), self.place.unified()) {
+            (Some(target), Some(own)) => target.strip_prefix(own).unwrap_or(Path::new("")),
+            _ => Path::new(""),
+        };
+        driver(&self.place).adopt(pid, below)
+    }
+
+    fn place_below(&self, sub: &[String]) -> Result<Place> {
+        let mut place = self.place.clone();
+        for (controller, path) in sub_paths(sub)? {
+            below(&mut place, controller, path)?;
+            // Somebody asks for it.
+            place.lenient = false;
+        }
+        Ok(place)
     }
 
     /// The doors of the v2 cgroup where `pid` is. A container that has moved its init into a
@@ -267,7 +279,8 @@ impl Cgroup {
         let Some(Ok(dir)) = self.place.unified().map(Dir::open) else { return Ok(false) };
         match dir.write("cgroup.kill", "1") {
             Ok(()) => Ok(true),
-            Err(Errno::NOENT) => Ok(false),
+            // It went with its last process, or the kernel is too old.
+            Err(Errno::NOENT | Errno::NODEV) => Ok(Dir::open(dir.path()).is_err()),
             Err(cause) => Err(dir.failed("write", "cgroup.kill", cause)),
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     exe, explain,
     host::Host,
     join::Join,
-    launch::{accompany, raise_rlimits, set_oom_score_adj, until_exec},
+    launch::{accompany, raise_rlimits, until_exec},
     plan::{self, Plan},
     process::Pinned,
     spawn::{self, Child, Refusal},
@@ -132,12 +132,11 @@ impl Container {
             namespaces: self.state.private_flags(),
             root: self.foreign_root(init)?,
         };
-        let child = self.spawn(plan, &join, entry.into.as_ref(), init.pid)?;
+        let child = self.spawn(plan, &join, entry.into.as_ref(), (init.pid, &options.cgroup))?;
         drop(join);
         exe::let_mount_go();
         let started = accompany(plan, &parent, &child, (init.pid, "running")).and_then(|()| {
             raise_rlimits(process, child.pid)?;
-            set_oom_score_adj(process, child.pid)?;
             self.enter_resctrl(child.pid)?;
             ready()?;
             // While it can still be taken back: a caller that cannot be told has no program.
@@ -155,7 +154,7 @@ impl Container {
         plan: &Plan,
         join: &Join<'_>,
         into: Option<&OwnedFd>,
-        init: i32,
+        (init, sub): (i32, &[String]),
     ) -> Result<Child> {
         let process = plan.process()?;
         let initial = process.exec_cpu_affinity.initial.as_ref();
@@ -176,7 +175,8 @@ impl Container {
                     // A user may not cross from a session into what systemd delegated beside it;
                     // systemd may.
                     true => {
-                        let adopted = self.cgroup().adopt(child.pid).inspect_err(|_| child.end());
+                        let adopted =
+                            self.cgroup().adopt(child.pid, sub).inspect_err(|_| child.end());
                         adopted.map(|()| child).map_err(Refusal::from)
                     }
                     // As at create: see `Plan::cgroup_optional`.

@@ -103,6 +103,13 @@ impl Namespaces {
             || self.user.is_some() && !self.joined.is_empty()
     }
 
+    /// Whether an ordinary user made the user namespace, and all others with it: nobody else is in
+    /// them, and the user has no more rights over their processes than owning it gives.
+    pub(crate) fn are_a_users(&self) -> bool {
+        let made = |user: &UserNamespace| user.written_by != MapWriter::Privileged;
+        self.joined.is_empty() && self.user.as_ref().is_some_and(made)
+    }
+
     /// Host ids of the container's root.
     pub fn root_ids(&self) -> Option<(u32, u32)> {
         let user = self.user.as_ref()?;

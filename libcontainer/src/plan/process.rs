@@ -46,6 +46,11 @@ pub struct Process {
     /// outside. Elsewhere that would need a capability that the process itself does not.
     #[serde(skip)]
     pub rlimits_by_parent: bool,
+    /// Whether the container of an ordinary user is to be entered while this waits for `start`:
+    /// setns(2) asks what ptrace(2) does, and of a process that is not dumpable that is a right
+    /// over the user namespace in which the runtime began.
+    #[serde(skip)]
+    pub entered_by_user: bool,
     pub no_new_privileges: bool,
     pub oom_score_adj: Option<i32>,
     /// The pty that becomes the process's terminal.
@@ -131,6 +136,7 @@ pub(crate) fn plan(
         capabilities: caps::plan(process.capabilities().as_ref(), available, warnings),
         rlimits: rlimits(process, faults),
         rlimits_by_parent: own_user_namespace,
+        entered_by_user: around.namespaces.are_a_users(),
         no_new_privileges: process.no_new_privileges().unwrap_or(false),
         oom_score_adj: oom_score_adj(process, faults),
         terminal: terminal(process, faults),

@@ -73,6 +73,12 @@ fn open_root() -> Result<OwnedFd, Errno> {
     }
 }
 
+/// proc_pid_oom_score_adj(5), of the calling process.
+pub(crate) fn weigh_for_oom(score: Option<i32>) -> Result<(), Errno> {
+    let Some(score) = score else { return Ok(()) };
+    Procfs::by_path().write("thread-self/oom_score_adj".as_ref(), score.to_string().as_bytes())
+}
+
 /// personality(2); before the seccomp filter, which may forbid it.
 pub(crate) fn personality(wanted: Option<u32>) -> Result<(), Errno> {
     let Some(wanted) = wanted else { return Ok(()) };

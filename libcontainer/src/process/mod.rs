@@ -9,7 +9,9 @@ pub(crate) mod rlimits;
 mod scheduling;
 mod terminal;
 
-pub(crate) use attributes::{Label, Procfs, label_for_exec, no_new_privileges, personality};
+pub(crate) use attributes::{
+    Label, Procfs, label_for_exec, no_new_privileges, personality, weigh_for_oom,
+};
 pub(crate) use exec::{find, home, replace};
 pub(crate) use identity::{
     become_user, capabilities_before_ids, enter_cwd_as_root, enter_cwd_as_user, own_stdio,

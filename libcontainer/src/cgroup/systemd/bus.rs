@@ -2,36 +2,22 @@
 //! user's own), else over the message bus. Every wait has a deadline: systemd may be busy, stopped
 //! or gone.
 
-use std::{
-    env,
-    os::{fd::OwnedFd, unix::net::UnixStream},
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{os::fd::OwnedFd, time::Duration};
 
 use rustix::{event::PollFlags, io::Errno, net::SendFlags};
 
 use super::{
+    address::{Address, Owner, patience},
     value::Value,
     wire::{self, Call, FIXED, Message},
 };
 use crate::{
     cgroup::wait::Deadline,
-    error::{Context, Error, Kind, Result},
+    error::{Error, Kind, Result},
 };
-
-/// For one answer, and for one job: systemd with hundreds of units to start takes seconds.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 const DBUS: &str = "org.freedesktop.DBus";
-
-/// Whose systemd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Owner {
-    System,
-    User,
-}
 
 #[derive(Debug)]
 pub(super) struct Bus {
@@ -40,6 +26,8 @@ pub(super) struct Bus {
     serial: u32,
     /// Signals that came while an answer was awaited.
     signals: Vec<(String, Vec<String>)>,
+    /// For one answer.
+    patience: Duration,
     deadline: Deadline,
 }
 
@@ -55,40 +43,38 @@ impl Bus {
     /// # Errors
     /// [`Kind::Unsupported`] when no systemd is there.
     pub(super) fn connect(owner: Owner) -> Result<Self> {
-        let private = match owner {
-            Owner::System => PathBuf::from("/run/systemd/private"),
-            Owner::User => runtime_dir().join("systemd/private"),
-        };
-        if let Ok(stream) = UnixStream::connect(&private) {
-            return Self::new(stream, &private);
+        let patience = patience();
+        let private = Address::private(owner);
+        match private.connect(patience) {
+            Ok(socket) => return Self::new(socket, &private, patience),
+            Err(Errno::AGAIN) => return Err(silent(patience)),
+            Err(_) => {}
         }
-        let path = match owner {
-            Owner::System => env::var("DBUS_SYSTEM_BUS_ADDRESS")
-                .ok()
-                .and_then(|address| unix_path(&address))
-                .unwrap_or_else(|| "/run/dbus/system_bus_socket".into()),
-            Owner::User => env::var("DBUS_SESSION_BUS_ADDRESS")
-                .ok()
-                .and_then(|address| unix_path(&address))
-                .unwrap_or_else(|| runtime_dir().join("bus")),
-        };
-        let stream = UnixStream::connect(&path).map_err(|cause| absent(owner, &path, cause))?;
-        let mut bus = Self::new(stream, &path)?;
-        bus.introduce()?;
-        Ok(bus)
+        let mut failure = None;
+        for address in Address::bus(owner) {
+            match address.connect(patience) {
+                Ok(socket) => {
+                    let mut bus = Self::new(socket, &address, patience)?;
+                    return bus.introduce().map(|()| bus);
+                }
+                Err(Errno::AGAIN) => return Err(silent(patience)),
+                Err(cause) => failure = Some(absent(owner, &address, cause)),
+            }
+        }
+        Err(failure.unwrap_or_else(|| absent(owner, &private, Errno::NOENT)))
     }
 
-    fn new(stream: UnixStream, path: &Path) -> Result<Self> {
-        stream.set_nonblocking(true).doing(|| "cannot set up a socket")?;
+    fn new(socket: OwnedFd, address: &Address, patience: Duration) -> Result<Self> {
         let mut bus = Self {
-            socket: stream.into(),
+            socket,
             received: Vec::new(),
             serial: 0,
             signals: Vec::new(),
-            deadline: Deadline::after(PATIENCE),
+            patience,
+            deadline: Deadline::after(patience),
         };
         bus.authenticate().map_err(|error| {
-            Error::new(error.kind(), format!("cannot talk to systemd at {path:?}")).because(error)
+            Error::new(error.kind(), format!("cannot talk to systemd at {address}")).because(error)
         })?;
         Ok(bus)
     }
@@ -157,7 +143,7 @@ impl Bus {
     }
 
     fn exchange(&mut self, call: &Call<'_>) -> Result<Result<Vec<String>, Refusal>> {
-        self.deadline = Deadline::after(PATIENCE);
+        self.deadline = Deadline::after(self.patience);
         self.serial += 1;
         self.send(&call.to_bytes(self.serial))?;
         loop {
@@ -174,7 +160,7 @@ impl Bus {
 
     /// Waits for the end of a job; how it ended (`done`, `failed`, `canceled`, `timeout`, …).
     pub(super) fn job(&mut self, job: &str) -> Result<String> {
-        self.deadline = Deadline::after(PATIENCE);
+        self.deadline = Deadline::after(self.patience);
         loop {
             for (member, strings) in std::mem::take(&mut self.signals) {
                 if let ("JobRemoved", [path, _unit, result, ..]) = (member.as_str(), &strings[..])
@@ -235,34 +221,24 @@ impl Bus {
         }
     }
 
-    fn wait(&self, flags: PollFlags) -> Result<()> {
+    fn wait(&mut self, flags: PollFlags) -> Result<()> {
         match self.deadline.poll(&self.socket, flags) {
             Ok(true) => Ok(()),
-            Ok(false) => {
-                let what = format!("systemd did not answer within {} seconds", PATIENCE.as_secs());
-                Err(Error::new(Kind::Os, what).hint("see `systemctl list-jobs` and its load"))
-            }
+            // What is still said to it, to take something back, is said without hope of an answer.
+            Ok(false) => Err(silent(std::mem::take(&mut self.patience))),
             Err(cause) => Err(Error::os("cannot wait for systemd", cause)),
         }
     }
 }
 
-/// The first `unix:path=` of a D-Bus address.
-fn unix_path(address: &str) -> Option<PathBuf> {
-    let mut keys = address.split(';').filter_map(|one| one.strip_prefix("unix:"));
-    let path = keys.find_map(|keys| keys.split(',').find_map(|key| key.strip_prefix("path=")))?;
-    Some(path.into())
+fn silent(patience: Duration) -> Error {
+    Error::new(Kind::Os, format!("systemd did not answer within {patience:?}"))
+        .hint("see `systemctl list-jobs`; SYSTEMD_BUS_TIMEOUT is how many seconds to wait")
 }
 
-fn runtime_dir() -> PathBuf {
-    env::var_os("XDG_RUNTIME_DIR").map_or_else(
-        || format!("/run/user/{}", rustix::process::getuid().as_raw()).into(),
-        PathBuf::from,
-    )
-}
-
-fn absent(owner: Owner, path: &Path, cause: std::io::Error) -> Error {
-    let what = format!("cannot reach systemd at {path:?}");
+fn absent(owner: Owner, address: &Address, cause: Errno) -> Error {
+    let what = format!("cannot reach systemd at {address}");
+    let cause = std::io::Error::from(cause);
     Error::new(Kind::Unsupported, what).because(cause).hint(match owner {
         Owner::System => "without systemd leave out --systemd-cgroup",
         Owner::User => {
@@ -273,14 +249,9 @@ fn absent(owner: Owner, path: &Path, cause: std::io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::os::unix::net::UnixStream;
 
-    #[test]
-    fn the_path_of_an_address() {
-        let path = unix_path("tcp:host=x;unix:guid=1,path=/run/bus,x=y");
-        assert_eq!(path.as_deref(), Some(Path::new("/run/bus")));
-        assert_eq!(unix_path("unix:abstract=/x"), None);
-    }
+    use super::*;
 
     #[test]
     fn a_peer_that_hangs_up_or_talks_nonsense_is_an_error() {
@@ -289,7 +260,9 @@ mod tests {
             let (ours, theirs) = UnixStream::pair().unwrap();
             std::io::Write::write_all(&mut &theirs, answer).unwrap();
             theirs.shutdown(std::net::Shutdown::Write).unwrap();
-            let bus = Bus::new(ours, Path::new("/x"));
+            ours.set_nonblocking(true).unwrap();
+            let address = Address::Path("/x".into());
+            let bus = Bus::new(ours.into(), &address, Duration::from_secs(9));
             let error = match bus {
                 Err(error) => error,
                 Ok(mut bus) => bus.call("Reload", &[]).map(drop).unwrap_err(),

@@ -1,7 +1,7 @@
 //! The driver whose directories systemd makes: it starts the unit with the container's process in
 //! it, then fills the files as the other driver does.
 
-use std::{cell::Cell, os::fd::OwnedFd};
+use std::{cell::Cell, os::fd::OwnedFd, path::Path};
 
 use super::{manager::Manager, properties::Property, unit::Unit};
 use crate::{
@@ -72,8 +72,8 @@ impl Driver for Systemd<'_> {
         self.files.open()
     }
 
-    fn adopt(&self, pid: i32) -> Result<()> {
-        Manager::of(self.unit)?.attach("", pid)
+    fn adopt(&self, pid: i32, below: &Path) -> Result<()> {
+        Manager::of(self.unit)?.attach(below, pid)
     }
 
     fn apply(&self, limits: &Limits) -> Result<()> {

@@ -1,8 +1,11 @@
 //! The few methods of `org.freedesktop.systemd1.Manager` that make, change and end a scope
 //! (org.freedesktop.systemd1(5)).
 
+use std::path::Path;
+
 use super::{
-    bus::{Bus, Owner, Refusal},
+    address::Owner,
+    bus::{Bus, Refusal},
     properties::Property,
     unit::Unit,
     value::Value,
@@ -108,10 +111,10 @@ impl<'a> Manager<'a> {
 
     /// Moves a process of the caller's into the unit, or into the cgroup `below` it: for a user who
     /// may not do it, because it crosses what belongs to root.
-    pub(super) fn attach(&mut self, below: &str, pid: i32) -> Result<()> {
+    pub(super) fn attach(&mut self, below: &Path, pid: i32) -> Result<()> {
         let arguments = [
             Value::string(&self.unit.name),
-            Value::string(below),
+            Value::string(subgroup(below)),
             Value::Array("u".into(), vec![Value::Uint32(pid.cast_unsigned())]),
         ];
         match self.call("move a process into", "AttachProcessesToUnit", &arguments)? {
@@ -158,6 +161,12 @@ impl<'a> Manager<'a> {
         };
         Error::new(kind, format!("cannot {verb} unit {:?}: {}", self.unit.name, refusal.text))
     }
+}
+
+/// systemd wants it to begin with a slash, or to be empty.
+fn subgroup(below: &Path) -> String {
+    let parts: Vec<_> = below.iter().map(|part| format!("/{}", part.display())).collect();
+    parts.concat()
 }
 
 impl Refusal {

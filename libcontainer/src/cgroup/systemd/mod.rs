@@ -6,6 +6,7 @@
 //! properties  Write, device rules, annotations ─▶ Property      pure
 //! text        'uint64 5' ─▶ Value                               pure
 //! wire        Value ─▶ bytes ─▶ Message                         pure
+//! address     where it listens
 //! bus         a connection to the system's or the user's systemd
 //! manager     StartTransientUnit and what else of its interface is used
 //! driver      who owns the directories
@@ -14,6 +15,7 @@
 //! D-Bus is spoken directly: a handful of message shapes over one socket, each answer with a
 //! deadline, no thread, and as root past the message bus.
 
+mod address;
 mod bus;
 mod driver;
 mod manager;

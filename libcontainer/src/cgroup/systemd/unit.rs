@@ -42,7 +42,9 @@ pub(in crate::cgroup) fn unit(path: Option<&Path>, id: &str, rootless: bool) -> 
         description: format!("libcontainer container {id}"),
     };
     let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) else {
-        return Ok(unit(default, format!("runc-{id}.scope")));
+        let name = format!("runc-{id}.scope");
+        check_name(&name)?;
+        return Ok(unit(default, name));
     };
     let text = path.to_string_lossy();
     let parts: Vec<&str> = text.split(':').collect();
