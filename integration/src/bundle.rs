@@ -9,6 +9,8 @@ use std::{
 
 use serde_json::{Value, json};
 
+use crate::Mode;
+
 /// The static program that is built with these tests.
 pub const PROBE: &str = env!("PROBE");
 
@@ -24,7 +26,9 @@ impl Bundle {
     /// that runs `probe facts`.
     pub(crate) fn new(dir: PathBuf) -> Self {
         fill_rootfs(&dir.join("rootfs"));
-        let bundle = Self { dir, config: default_config() };
+        let mut config = default_config();
+        Mode::current().adapt(&mut config);
+        let bundle = Self { dir, config };
         bundle.write();
         bundle
     }
@@ -80,13 +84,17 @@ impl Bundle {
     /// Takes the namespace out of the list, so that the host's is kept.
     #[must_use]
     pub fn without_namespace(self, kind: &str) -> Self {
-        self.edit(|config| remove(&mut config["linux"]["namespaces"], "type", kind))
+        self.edit(|config| {
+            remove(&mut config["linux"]["namespaces"], "type", kind);
+            Mode::current().share(kind, config);
+        })
     }
 
     /// Adds a namespace; `path` null makes a new one.
     #[must_use]
     pub fn namespace(self, kind: &str, path: Option<&Path>) -> Self {
-        self.without_namespace(kind).edit(|config| {
+        self.edit(|config| {
+            remove(&mut config["linux"]["namespaces"], "type", kind);
             let mut entry = json!({ "type": kind });
             if let Some(path) = path {
                 entry["path"] = json!(path);

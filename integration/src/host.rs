@@ -12,7 +12,7 @@ use std::{
 
 use probe::{Mount, collect};
 
-use crate::{Kind, Runtime};
+use crate::{Kind, Mode, Runtime};
 
 /// Something that a machine may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,10 @@ pub enum Feature {
     IdMappedMounts,
     /// A kernel of this version, major and minor, or a later one.
     Kernel(u32, u32),
+    /// The runtime is run by root; see [`Mode`].
+    Root,
+    /// The runtime makes its cgroups itself, wherever a path says; see [`Mode`].
+    Cgroupfs,
 }
 
 impl Feature {
@@ -89,9 +93,25 @@ impl Feature {
         }
     }
 
+    /// What only some modes have, and another run of the same tests.
+    fn belongs_to_a_mode(self) -> bool {
+        match self {
+            Self::Root | Self::Cgroupfs => true,
+            Self::CgroupV1(_) => Mode::current().is_rootless(),
+            Self::CgroupV2(name) | Self::Controller(name) => match Mode::current() {
+                // systemd.resource-control(5): what it can delegate to users.
+                Mode::Rootless => !["cpu", "cpuset", "io", "memory", "pids"].contains(&name),
+                mode => mode == Mode::NoCgroup,
+            },
+            Self::Systemd => Mode::current() == Mode::NoCgroup,
+            _ => false,
+        }
+    }
+
     pub fn present(self) -> bool {
         let holds = |file: &str, yes: &str| fs::read_to_string(file).is_ok_and(|t| t.trim() == yes);
         match self {
+            Self::CgroupV1(_) | Self::CgroupV2(_) if Mode::current() == Mode::NoCgroup => false,
             Self::CgroupV1(controller) => {
                 hierarchy(controller).is_some_and(|m| m.fstype == "cgroup")
             }
@@ -123,7 +143,11 @@ impl Feature {
             Self::Rdma => {
                 fs::read_dir("/sys/class/infiniband").is_ok_and(|mut dir| dir.next().is_some())
             }
-            Self::Systemd => Path::new("/run/systemd/system").is_dir(),
+            Self::Systemd => {
+                Path::new("/run/systemd/system").is_dir() && Mode::current() != Mode::NoCgroup
+            }
+            Self::Root => !Mode::current().is_rootless(),
+            Self::Cgroupfs => !Mode::current().is_systemd(),
             Self::IdMappedMounts => kernel() >= (6, 3) && maps_ids("/tmp"),
             Self::Kernel(major, minor) => kernel() >= (major, minor),
         }
@@ -137,7 +161,7 @@ impl Feature {
         }
         let strict = std::env::var("RTN_STRICT_SKIPS").unwrap_or_default();
         assert!(
-            strict.is_empty() || strict == "0" || self.excused(&strict),
+            strict.is_empty() || strict == "0" || self.belongs_to_a_mode() || self.excused(&strict),
             "this machine lacks {self:?}, which is not excused"
         );
         skipped(&format!("this machine lacks {self:?}"));
@@ -163,9 +187,12 @@ fn kernel() -> (u32, u32) {
 
 /// cgroup-v2.rst: freezing, killing and device programs belong to no controller.
 fn offered_by_v2(controller: &str) -> bool {
-    let Some(mount) = hierarchy("").filter(|_| unified()) else { return false };
-    let offered = fs::read_to_string(Path::new(&mount.target).join("cgroup.controllers"));
-    ["cgroup", "freezer", "devices"].contains(&controller)
+    if !unified() || Mode::current() == Mode::NoCgroup {
+        return false;
+    }
+    let offered = fs::read_to_string(Mode::current().controllers());
+    ["cgroup", "freezer"].contains(&controller)
+        || controller == "devices" && !Mode::current().is_rootless()
         || offered.is_ok_and(|names| names.split_ascii_whitespace().any(|name| name == controller))
 }
 
@@ -301,10 +328,4 @@ pub fn block_device() -> Option<(u64, u64)> {
         .collect();
     numbers.sort_unstable();
     numbers.pop()
-}
-
-/// Where the v2 cgroups of relative paths are made: beside that of the runtime, which has processes.
-pub fn beside_own_cgroup() -> PathBuf {
-    let own = cgroup_of(std::process::id() as i32, "");
-    own.parent().expect("the test is not in the root cgroup").to_owned()
 }

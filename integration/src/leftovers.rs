@@ -6,6 +6,7 @@ use std::{
     io::Read,
     os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use nix::{
@@ -13,7 +14,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::{host, wait};
+use crate::{Mode, host, wait};
 
 /// What a runtime could leave behind or change. Mounts are those of the test's own mount namespace
 /// and have to be exactly the same; cgroups, files and processes of other tests come and go at the
@@ -40,6 +41,7 @@ impl HostView {
             .extend(self.devices.symmetric_difference(&devices).map(|name| format!("/dev/{name}")));
         found.extend(state_entries(dir).map(|path| format!("state: {}", path.display())));
         found.extend(cgroups(id).into_iter().map(|path| format!("cgroup: {}", path.display())));
+        found.extend(units(id).into_iter().map(|path| format!("unit: {}", path.display())));
         found.extend(files(id, dir).map(|path| format!("file: {}", path.display())));
         found.extend(processes(id, dir).filter(|pid| !ends(*pid)).map(process_line));
         found
@@ -91,6 +93,20 @@ fn walk(directory: &Path, visit: &mut impl FnMut(&Path)) {
             walk(&entry.path(), visit);
         }
     }
+}
+
+/// Units of systemd's that a runtime made. One that has ended is forgotten soon, not at once.
+fn units(id: &str) -> Vec<PathBuf> {
+    let Some(place) = Mode::current().units() else { return Vec::new() };
+    let find = || {
+        let entries = fs::read_dir(&place).into_iter().flatten().flatten();
+        let entries = entries.filter(|e| e.file_name().to_string_lossy().contains(id));
+        entries.map(|entry| entry.path()).collect::<Vec<_>>()
+    };
+    if !find().is_empty() {
+        wait::changes(&place, Duration::from_secs(3), || find().is_empty());
+    }
+    find()
 }
 
 /// Files named after the test where temporary and state files are put.

@@ -12,6 +12,8 @@
 //! at the end whether the host is as it was. It makes a [`Bundle`] from it, runs the bundle, and
 //! compares what the [`probe`] saw inside, or what the host shows, with what config.json asked for.
 //!
+//! `RTN_MODE` says who makes the cgroups and whose the runtime is; see [`mode`].
+//!
 //! `RTN_STRICT_SKIPS=1` turns every skip into a failure that this machine does not excuse; see
 //! [`host`].
 
@@ -20,6 +22,7 @@ pub mod console;
 pub mod container;
 pub mod host;
 pub mod leftovers;
+pub mod mode;
 pub mod output;
 pub mod runtime;
 pub mod test;
@@ -28,6 +31,7 @@ pub mod wait;
 pub use bundle::Bundle;
 pub use container::Container;
 pub use host::Feature;
+pub use mode::Mode;
 pub use output::Output;
 pub use probe::{Capabilities, Facts, HookCall, Mount, Place, Stat, collect};
 pub use runtime::{Kind, Runtime};

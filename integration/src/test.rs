@@ -1,6 +1,7 @@
 //! One test: its place on the host, and the calls of the runtime.
 
 use std::{
+    ffi::OsStr,
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -16,7 +17,7 @@ use nix::{
 };
 
 use crate::{
-    Bundle, Container, Facts, Kind, Output, Runtime,
+    Bundle, Container, Facts, Kind, Mode, Output, Runtime,
     leftovers::{self, HostView},
     wait,
 };
@@ -40,7 +41,10 @@ impl Test {
     pub fn new() -> Self {
         static REAPER: Once = Once::new();
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        REAPER.call_once(|| nix::sys::prctl::set_child_subreaper(true).expect("subreaper"));
+        REAPER.call_once(|| {
+            nix::sys::prctl::set_child_subreaper(true).expect("subreaper");
+            Mode::current().enter();
+        });
         let runtime = Runtime::from_env();
         private_mounts(runtime.kind);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -89,10 +93,38 @@ impl Test {
         Bundle::new(self.dir.join(name))
     }
 
-    /// The runtime with this test's `--root`, and nothing on standard input.
+    /// The runtime with this test's `--root`, as [`Mode`] has it, and nothing on standard input.
     pub fn command(&self, arguments: &[&str]) -> Command {
+        self.command_after(&[], arguments)
+    }
+
+    /// Whatever the test made in its directory belongs to the user of the runtime from now on; each
+    /// call of the runtime does so, too.
+    pub fn give(&self) {
+        Mode::current().give(&self.dir);
+    }
+
+    /// The runtime without any argument yet, not even `--root`.
+    pub fn bare_command(&self) -> Command {
+        let mode = Mode::current();
+        self.give();
         let mut command = Command::new(&self.program);
-        command.arg("--root").arg(self.root()).args(arguments).stdin(Stdio::null());
+        mode.become_user(command.args(mode.flags()).stdin(Stdio::null()));
+        command
+    }
+
+    /// The same as the last arguments of another program: `["nice", "-n", "5"]`.
+    pub fn command_after(&self, before: &[&str], arguments: &[&str]) -> Command {
+        let mode = Mode::current();
+        self.give();
+        let program = self.program.as_os_str();
+        let mut words = before.iter().map(OsStr::new).chain([program]);
+        let mut command = Command::new(words.next().expect("the runtime at least"));
+        command.args(words).arg("--root").arg(self.root());
+        if !arguments.contains(&"--systemd-cgroup") {
+            command.args(mode.flags());
+        }
+        mode.become_user(command.args(arguments).stdin(Stdio::null()));
         command
     }
 
@@ -121,7 +153,8 @@ impl Test {
     }
 
     /// True on a release of these runtimes before the first that knows what the test is about, and
-    /// on a runtime that is not in the list; the test must return then. Prints `what`. Never for rtn.
+    /// on a runtime that is not in the list; the test must return then. Prints `what`. Never for
+    /// rtn.
     #[must_use]
     pub fn predates(&self, firsts: &[(Kind, (u32, u32))], what: &str) -> bool {
         let first = firsts.iter().find(|(kind, _)| self.runtime.is(*kind));
@@ -224,9 +257,7 @@ impl Test {
     /// Removes whatever a failed test left: first as the runtime does, then by force.
     fn clean_up(&self) {
         for entry in fs::read_dir(self.root()).into_iter().flatten().flatten() {
-            let mut delete = Command::new(&self.runtime.program);
-            delete.arg("--root").arg(self.root()).args(["delete", "--force"]);
-            let _ = delete.arg(entry.file_name()).output();
+            let _ = self.command(&["delete", "--force"]).arg(entry.file_name()).output();
         }
         leftovers::remove(&self.id, &self.dir);
     }

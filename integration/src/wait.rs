@@ -14,7 +14,7 @@ use rustix::{
     process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid},
 };
 
-use crate::Output;
+use crate::{Mode, Output};
 
 /// How long anything may take before it counts as hung. No test measures time; this is far beyond
 /// what the slowest machine needs.
@@ -131,22 +131,29 @@ pub fn rest(stream: &mut (impl Read + AsFd)) -> String {
 }
 
 /// Waits until `done` holds, looking again after every change in `directory`.
+#[track_caller]
 pub fn until(directory: &Path, done: impl Fn() -> bool) {
+    assert!(changes(directory, DEADLINE, done), "nothing happened");
+}
+
+/// As [`until`]; false when time is up.
+pub fn changes(directory: &Path, limit: Duration, done: impl Fn() -> bool) -> bool {
     let changes = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).expect("inotify");
     changes.add_watch(directory, AddWatchFlags::IN_ALL_EVENTS).expect("a watch");
-    let end = Instant::now() + DEADLINE;
+    let end = Instant::now() + limit;
     while !done() {
-        assert!(
-            readable(&changes, end.saturating_duration_since(Instant::now())),
-            "nothing happened"
-        );
+        if !readable(&changes, end.saturating_duration_since(Instant::now())) {
+            return false;
+        }
         let _ = changes.read_events();
     }
+    true
 }
 
 /// Starts `command` with a pipe as its standard output.
 pub fn spawn_with_pipe(command: &mut Command) -> io::Result<(Child, std::io::PipeReader)> {
     let (reader, writer) = std::io::pipe()?;
+    Mode::current().own(&writer);
     let child = command.stdout(writer).spawn()?;
     // The writer lives on in the command.
     command.stdout(Stdio::null());

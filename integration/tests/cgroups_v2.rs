@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use integration::{Bundle, Container, Feature, Kind, Test, host, needs, only_on};
+use integration::{Bundle, Container, Feature, Kind, Mode, Test, host, needs, only_on};
 use serde_json::{Value, json};
 
 const WEIGHT: &str = "the linear conversion of before runc 1.3.2 and crun 1.23";
@@ -89,7 +89,7 @@ fn processors_and_memory_nodes_are_written() {
             ("cpuset.cpus.partition", "member"),
         ],
     );
-    let all = fs::read_to_string(host::beside_own_cgroup().join("cpuset.cpus.effective"))
+    let all = fs::read_to_string(Mode::current().parent().join("cpuset.cpus.effective"))
         .expect("processors");
     let none = test.bundle_named("none");
     expect_files(&test, &none, &[("cpuset.cpus", ""), ("cpuset.cpus.effective", all.trim())]);

@@ -1,9 +1,9 @@
-//! Where a container's cgroup is on a host with cgroup v2 alone, what is in it and who may change it:
-//! paths, namespaces, delegation, exec, freezing and the end. Its limits are cgroups_v2.rs.
+//! Where a container's cgroup is on a host with cgroup v2 alone, what is in it and who may change
+//! it: paths, namespaces, delegation, exec, freezing and the end. Its limits are cgroups_v2.rs.
 
 use std::{fs, path::PathBuf};
 
-use integration::{Bundle, Feature, Kind, Test, host, leftovers, needs, only_on};
+use integration::{Bundle, Feature, Kind, Mode, Test, host, leftovers, needs, only_on};
 use serde_json::{Value, json};
 
 fn resources(bundle: Bundle, key: &str, value: Value) -> Bundle {
@@ -14,12 +14,12 @@ fn cgroups_path(bundle: Bundle, path: &str) -> Bundle {
     bundle.edit(|config| config["linux"]["cgroupsPath"] = json!(path))
 }
 
-/// A cgroup of the test's own in [`host::beside_own_cgroup`], with nothing but the controllers of its parent.
+/// A cgroup of the test's own in [`Mode::parent`], with nothing but the controllers of its parent.
 struct Parent(PathBuf);
 
 impl Parent {
     fn new(test: &Test) -> Self {
-        let path = host::beside_own_cgroup().join(format!("{}-parent", test.id()));
+        let path = Mode::current().parent().join(format!("{}-parent", test.id()));
         fs::create_dir(&path).expect("a cgroup");
         Self(path)
     }
@@ -57,13 +57,14 @@ fn the_default_path_is_beside_the_runtimes_own_cgroup() {
     if test.excuses(&[Kind::Crun], "crun makes it in the root") {
         return;
     }
-    assert_eq!(found, host::beside_own_cgroup().join(test.id()));
+    let mode = Mode::current();
+    assert_eq!(found, mode.parent().join(mode.cgroup_name(test.id())));
 }
 
 #[test]
 fn an_absolute_path_counts_from_the_root_of_the_hierarchy() {
     let test = Test::new();
-    needs!(Feature::CgroupV2("cgroup"));
+    needs!(Feature::Cgroupfs, Feature::CgroupV2("cgroup"));
     let wanted = format!("/{}-x", test.id());
     let container = test.create(&cgroups_path(test.bundle(), &wanted).serve());
     let found = container.cgroup("");
@@ -75,7 +76,7 @@ fn an_absolute_path_counts_from_the_root_of_the_hierarchy() {
 #[test]
 fn controllers_are_handed_down_to_the_leaf_and_only_the_leaf_is_removed() {
     let test = Test::new();
-    needs!(Feature::CgroupV2("memory"), Feature::CgroupV2("pids"));
+    needs!(Feature::Cgroupfs, Feature::CgroupV2("memory"), Feature::CgroupV2("pids"));
     let parent = Parent::new(&test);
     let bundle = cgroups_path(test.bundle(), &parent.below("a/b"));
     let bundle = resources(bundle, "memory", json!({ "limit": 64 << 20 }));
@@ -97,7 +98,7 @@ fn controllers_are_handed_down_to_the_leaf_and_only_the_leaf_is_removed() {
 #[test]
 fn a_parent_with_processes_cannot_hand_limits_down() {
     let test = Test::new();
-    needs!(Feature::CgroupV2("memory"));
+    needs!(Feature::Cgroupfs, Feature::CgroupV2("memory"));
     let parent = Parent::new(&test);
     let mut sleeper = std::process::Command::new("/bin/busybox");
     let mut sleeper = sleeper.args(["sleep", "1000"]).spawn().expect("a process");
@@ -122,7 +123,7 @@ fn a_parent_with_processes_cannot_hand_limits_down() {
 #[test]
 fn below_a_threaded_cgroup_there_is_no_place_for_a_process() {
     let test = Test::new();
-    needs!(Feature::CgroupV2("cgroup"));
+    needs!(Feature::Cgroupfs, Feature::CgroupV2("cgroup"));
     let parent = Parent::new(&test);
     fs::create_dir(parent.0.join("threads")).expect("a cgroup");
     fs::write(parent.0.join("threads/cgroup.type"), "threaded").expect("a threaded cgroup");
@@ -145,7 +146,7 @@ fn below_a_threaded_cgroup_there_is_no_place_for_a_process() {
 #[test]
 fn a_cgroup_that_is_frozen_is_refused() {
     let test = Test::new();
-    needs!(Feature::CgroupV2("cgroup"));
+    needs!(Feature::Cgroupfs, Feature::CgroupV2("cgroup"));
     only_on!(test, [Rtn, Runc], "crun waits for ever");
     let parent = Parent::new(&test);
     let leaf = parent.0.join("leaf");
@@ -162,7 +163,7 @@ fn a_cgroup_that_is_frozen_is_refused() {
 #[test]
 fn two_containers_may_not_share_a_cgroup_that_has_processes() {
     let test = Test::new();
-    needs!(Feature::CgroupV2("cgroup"));
+    needs!(Feature::Cgroupfs, Feature::CgroupV2("cgroup"));
     only_on!(test, [Rtn], "older runtimes warn at most, and delete ends both");
     let shared = format!("{}-shared", test.id());
     let with_path = |name: &str| cgroups_path(test.bundle_named(name).serve(), &shared);
@@ -177,7 +178,7 @@ fn two_containers_may_not_share_a_cgroup_that_has_processes() {
 #[test]
 fn a_stale_empty_cgroup_does_not_disturb() {
     let test = Test::new();
-    needs!(Feature::CgroupV2("cgroup"));
+    needs!(Feature::Cgroupfs, Feature::CgroupV2("cgroup"));
     let parent = Parent::new(&test);
     fs::create_dir(parent.0.join("stale")).expect("a cgroup");
     let bundle = cgroups_path(test.bundle(), &parent.below("stale"));
@@ -280,8 +281,10 @@ fn a_sub_cgroup_can_be_chosen_for_exec() {
     let container = test.serve(test.bundle());
     let sub = container.cgroup("").join("sub");
     fs::create_dir(&sub).expect("a cgroup below the container's");
+    Mode::current().give(&sub);
     let output = container.exec_with(&["--cgroup", "sub"], &["/bin/cat", "/proc/self/cgroup"]);
-    assert!(output.ok().trim().ends_with(&format!("{}/sub", test.id())), "{output:?}");
+    let name = Mode::current().cgroup_name(test.id());
+    assert!(output.ok().trim().ends_with(&format!("{name}/sub")), "{output:?}");
     container.exec_with(&["--cgroup", "missing"], &["/bin/true"]).fails();
     for outside in ["..", "../..", "sub/../.."] {
         let output =
@@ -322,6 +325,7 @@ fn delete_ends_everything_that_forks_below_it() {
     let directory = container.cgroup("");
     let sub = directory.join("made/inside");
     fs::create_dir_all(&sub).expect("cgroups");
+    Mode::current().give(&directory);
     let pids = fs::read_to_string(directory.join("cgroup.procs")).expect("pids");
     let other = pids.lines().find(|pid| *pid != container.pid.to_string()).expect("a child");
     fs::write(sub.join("cgroup.procs"), other).expect("the process moves");

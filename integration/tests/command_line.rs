@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use integration::{Bundle, Kind, Test, only_on, wait};
+use integration::{Bundle, Feature, Kind, Mode, Test, needs, only_on, wait};
 use serde_json::{Value, json};
 
 fn text(path: &Path) -> String {
@@ -21,11 +21,11 @@ fn long_flags_may_have_one_dash_and_an_equals_sign() {
         ("b", vec!["--root", &root, "run", "-b", &dir]),
         ("c", vec!["-root", &root, "run", "-no-subreaper", "-bundle", &dir]),
     ] {
-        let mut command = std::process::Command::new(test.program());
+        let mut command = test.bare_command();
         command.args(arguments).arg(format!("{}{name}", test.id()));
         assert_eq!(wait::output(&mut command).status, 3, "{name}");
     }
-    let mut command = std::process::Command::new(test.program());
+    let mut command = test.bare_command();
     command.arg(format!("-root={root}")).args(["run", &format!("--bundle={dir}"), test.id()]);
     assert_eq!(wait::output(&mut command).status, 3);
 }
@@ -131,8 +131,11 @@ fn spec_makes_a_bundle_that_runs() {
     let test = Test::new();
     let bundle = test.bundle();
     fs::remove_file(bundle.dir.join("config.json")).expect("config.json");
-    test.call(&["spec", "--bundle", &bundle.dir.to_string_lossy()]).ok();
-    test.call(&["spec", "--bundle", &bundle.dir.to_string_lossy()]).fails();
+    let dir = bundle.dir.to_string_lossy();
+    let rootless = Mode::current().is_rootless().then_some("--rootless");
+    let spec: Vec<&str> = ["spec", "--bundle", &dir].into_iter().chain(rootless).collect();
+    test.call(&spec).ok();
+    test.call(&spec).fails();
     let config: Value = serde_json::from_str(&text(&bundle.dir.join("config.json"))).expect("JSON");
     assert_eq!(
         (&config["process"]["args"], &config["process"]["terminal"]),
@@ -203,15 +206,11 @@ fn the_features_are_true() {
 fn the_default_state_root_is_named_after_the_runtime() {
     let test = Test::new();
     only_on!(test, [Rtn], "the others' are in use on this machine");
+    needs!(Feature::Root);
     let bundle = test.bundle().serve();
-    let mut command = std::process::Command::new(test.program());
-    command
-        .args(["create", "--bundle"])
-        .arg(&bundle.dir)
-        .arg(test.id())
-        .stdin(std::process::Stdio::null());
-    wait::output(&mut command).ok();
+    let mut command = test.bare_command();
+    wait::output(command.args(["create", "--bundle"]).arg(&bundle.dir).arg(test.id())).ok();
     assert!(Path::new("/run/rtn").join(test.id()).join("state.json").exists());
-    let mut command = std::process::Command::new(test.program());
+    let mut command = test.bare_command();
     wait::output(command.args(["delete", "--force", test.id()])).ok();
 }

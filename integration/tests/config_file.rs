@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use integration::{Kind, Test, only_on};
+use integration::{Feature, Kind, Test, needs, only_on};
 use serde_json::{Value, json};
 
 #[test]
@@ -59,6 +59,7 @@ fn a_config_json_without_end_is_not_read() {
 #[test]
 fn null_is_a_field_that_is_not_there() {
     let test = Test::new();
+    needs!(Feature::Root);
     let bundle = test.bundle().edit(|config| {
         for field in ["hooks", "annotations", "domainname"] {
             config[field] = Value::Null;

@@ -174,6 +174,7 @@ fn a_text_that_is_no_program_is_told() {
 
 #[test]
 fn faults_of_the_namespaces() {
+    needs!(Feature::Root);
     refuse(&[
         fault("an unknown namespace", "linux.namespaces[5].type", |c| {
             push(&mut c["linux"]["namespaces"], json!({ "type": "galaxy" }));
@@ -226,6 +227,7 @@ fn user_namespace(config: &mut Value, size: u32) {
 
 #[test]
 fn faults_of_the_user_namespace() {
+    needs!(Feature::Root);
     refuse(&[
         fault("a user without a mapping", "process.user.uid", |c| {
             user_namespace(c, 10);

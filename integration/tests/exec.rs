@@ -3,7 +3,8 @@
 use std::{collections::BTreeSet, fs};
 
 use integration::{
-    Container, Feature, Kind, Test, console::ConsoleSocket, host, needs, only_on, test::parse, wait,
+    Container, Feature, Kind, Mode, Test, console::ConsoleSocket, host, needs, only_on,
+    test::parse, wait,
 };
 use serde_json::json;
 
@@ -126,9 +127,13 @@ fn options_change_the_process() {
 fn the_user_option_takes_numbers() {
     let test = Test::new();
     let container = test.serve(test.bundle());
-    for (user, uid, gid) in
-        [("1", 1, 0), ("1:2", 1, 2), ("2147483647", 2_147_483_647, 0), ("0:7", 0, 7)]
-    {
+    let highest = if Mode::current().is_rootless() { "65536" } else { "2147483647" };
+    for (user, uid, gid) in [
+        ("1", 1, 0),
+        ("1:2", 1, 2),
+        (highest, highest.parse().expect("a number"), 0),
+        ("0:7", 0, 7),
+    ] {
         let facts = container.exec_facts(&["--user", user]);
         assert_eq!((facts.uids, facts.gids), ([uid; 4], [gid; 4]), "{user}");
     }
@@ -194,6 +199,7 @@ fn a_process_file_says_everything() {
 #[test]
 fn a_detached_exec_returns_while_the_program_runs() {
     let test = Test::new();
+    needs!(Feature::Controller("freezer"));
     let container = test.serve(test.bundle());
     let pid_file = test.dir().join("exec.pid");
     let mut command = test.command(&["exec", "--detach", "--pid-file"]);
@@ -222,11 +228,12 @@ fn only_the_standard_descriptors_are_open() {
 fn descriptors_are_preserved_on_request() {
     let test = Test::new();
     let container = test.serve(test.bundle());
-    let mut command = std::process::Command::new("/bin/busybox");
-    command.args(["sh", "-c", "exec 3</etc/hostname 4</etc/passwd; exec \"$@\"", "sh"]);
-    command.arg(&test.runtime.program).arg("--root").arg(test.root());
-    command.args(["exec", "--preserve-fds", "1", test.id(), "/bin/probe", "facts"]);
-    let facts = parse(wait::output(command.stdin(std::process::Stdio::null())).ok());
+    let script = "exec 3</etc/hostname 4</etc/passwd; exec \"$@\"";
+    let mut command = test.command_after(
+        &["/bin/busybox", "sh", "-c", script, "sh"],
+        &["exec", "--preserve-fds", "1", test.id(), "/bin/probe", "facts"],
+    );
+    let facts = parse(wait::output(&mut command).ok());
     assert_eq!(facts.fds.keys().copied().collect::<Vec<_>>(), [0, 1, 2, 3], "{:?}", facts.fds);
     assert!(facts.fds[&3].ends_with("/etc/hostname"));
     container.remove();

@@ -64,6 +64,7 @@ fn an_id_that_is_not_mapped_cannot_be_entered_as() {
 #[test]
 fn joined_namespaces_are_entered_like_new_ones() {
     let test = Test::new();
+    needs!(Feature::Root);
     let other = test.create_as("-other", &[], &test.bundle_named("other").serve());
     let mut bundle = test.bundle().edit(|config| config["hostname"] = json!(null));
     for (kind, name) in [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("pid", "pid")] {
@@ -87,7 +88,7 @@ fn joined_namespaces_are_entered_like_new_ones() {
 #[test]
 fn a_joined_user_namespace_is_entered() {
     let test = Test::new();
-    needs!(Feature::UserNamespaces);
+    needs!(Feature::Root, Feature::UserNamespaces);
     let other = test.bundle_named("other").user_namespace(HOST_ID, SIZE).serve();
     let other = test.create_as("-other", &[], &other);
     let path = format!("/proc/{}/ns/user", other.pid);

@@ -4,7 +4,8 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use integration::{
-    Bundle, HookCall, Kind, Test, bundle::PROBE, bundle::push, host, only_on, test::hook_calls,
+    Bundle, Feature, HookCall, Kind, Test, bundle::PROBE, bundle::push, host, needs, only_on,
+    test::hook_calls,
 };
 use serde_json::json;
 
@@ -157,6 +158,7 @@ fn a_hook_gets_its_arguments_and_environment_and_nothing_else() {
 #[test]
 fn hooks_before_the_container_may_change_its_namespaces() {
     let test = Test::new();
+    needs!(Feature::Root);
     let script = "pid=$(cat /dev/stdin | tr , '\\n' | grep '\"pid\"' | tr -dc 0-9); \
                   nsenter --target $pid --uts hostname from-a-hook";
     let bundle = test.bundle().edit(|config| {

@@ -5,7 +5,6 @@ use std::{
     collections::BTreeSet,
     fs,
     os::unix::fs::{PermissionsExt, chown},
-    process::Command,
 };
 
 use integration::{Bundle, Feature, Kind, Test, needs, only_on, test::parse, wait};
@@ -20,6 +19,7 @@ const HALF: &str = "runc 1.1 takes half of the ids";
 #[test]
 fn the_highest_id_is_an_id_and_the_next_is_none() {
     let test = Test::new();
+    needs!(Feature::Root);
     if test.predates(&[(Kind::Runc, (1, 3)), (Kind::Crun, (1, 0))], HALF) {
         return;
     }
@@ -46,7 +46,7 @@ fn the_highest_id_is_an_id_and_the_next_is_none() {
 #[test]
 fn the_highest_id_of_a_user_namespace_is_mapped() {
     let test = Test::new();
-    needs!(Feature::UserNamespaces);
+    needs!(Feature::Root, Feature::UserNamespaces);
     if test.predates(&[(Kind::Runc, (1, 3)), (Kind::Crun, (1, 0))], HALF) {
         return;
     }
@@ -136,10 +136,8 @@ fn a_working_directory_that_nobody_may_enter_is_an_error() {
 
 /// The runtime with supplementary groups of its own.
 fn with_groups(test: &Test, arguments: &[&str]) -> integration::Output {
-    let mut command = Command::new("setpriv");
-    command.args(["--groups", "4242,4243", "--"]).arg(test.program());
-    command.arg("--root").arg(test.root()).args(arguments).stdin(std::process::Stdio::null());
-    wait::output(&mut command)
+    let before = ["setpriv", "--groups", "4242,4243", "--"];
+    wait::output(&mut test.command_after(&before, arguments))
 }
 
 const KEEP: &str = "run.oci.keep_original_groups";
@@ -147,6 +145,7 @@ const KEEP: &str = "run.oci.keep_original_groups";
 #[test]
 fn the_callers_groups_are_kept_on_request() {
     let test = Test::new();
+    needs!(Feature::Root);
     only_on!(test, [Rtn, Crun], "runc does not know the annotation");
     let kept = BTreeSet::from([4242, 4243]);
     for (value, expected) in [("1", kept.clone()), ("0", BTreeSet::new())] {
@@ -170,7 +169,7 @@ fn the_callers_groups_are_kept_on_request() {
 #[test]
 fn groups_are_kept_in_a_user_namespace_too() {
     let test = Test::new();
-    needs!(Feature::UserNamespaces);
+    needs!(Feature::Root, Feature::UserNamespaces);
     only_on!(test, [Rtn, Crun], "runc does not know the annotation");
     let bundle = test.bundle().user_namespace(100_000, 1000);
     let bundle = bundle.edit(|config| config["annotations"][KEEP] = json!("1"));

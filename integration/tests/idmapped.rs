@@ -70,6 +70,7 @@ fn owner(path: &Path) -> (u32, u32) {
 #[test]
 fn owners_are_mapped_both_ways() {
     let test = Test::new();
+    needs!(Feature::Root);
     if !maps_ids(&test) {
         return;
     }
@@ -86,7 +87,7 @@ fn owners_are_mapped_both_ways() {
 #[test]
 fn without_mappings_those_of_the_container_are_taken() {
     let test = Test::new();
-    needs!(Feature::UserNamespaces);
+    needs!(Feature::Root, Feature::UserNamespaces);
     if !maps_ids(&test) {
         return;
     }
@@ -106,7 +107,7 @@ fn without_mappings_those_of_the_container_are_taken() {
 #[test]
 fn a_mapping_of_its_own_in_a_user_namespace() {
     let test = Test::new();
-    needs!(Feature::UserNamespaces);
+    needs!(Feature::Root, Feature::UserNamespaces);
     if !maps_ids(&test) {
         return;
     }
@@ -129,7 +130,7 @@ fn a_mapping_of_its_own_in_a_user_namespace() {
 #[test]
 fn a_user_namespace_by_path_maps_the_mount() {
     let test = Test::new();
-    needs!(Feature::UserNamespaces);
+    needs!(Feature::Root, Feature::UserNamespaces);
     if !maps_ids(&test) {
         return;
     }
@@ -152,6 +153,7 @@ fn a_user_namespace_by_path_maps_the_mount() {
 #[test]
 fn a_file_is_mapped_like_a_directory() {
     let test = Test::new();
+    needs!(Feature::Root);
     if !maps_ids(&test) {
         return;
     }
@@ -164,6 +166,7 @@ fn a_file_is_mapped_like_a_directory() {
 #[test]
 fn what_is_not_mapped_is_nobodys() {
     let test = Test::new();
+    needs!(Feature::Root);
     if !maps_ids(&test) {
         return;
     }
@@ -179,6 +182,7 @@ fn what_is_not_mapped_is_nobodys() {
 #[test]
 fn other_options_hold_as_well() {
     let test = Test::new();
+    needs!(Feature::Root);
     if !maps_ids(&test) {
         return;
     }
@@ -195,6 +199,7 @@ fn other_options_hold_as_well() {
 #[test]
 fn idmap_is_for_the_mount_and_ridmap_for_all_below() {
     let test = Test::new();
+    needs!(Feature::Root);
     if !maps_ids(&test) {
         return;
     }
@@ -225,7 +230,7 @@ fn idmap_is_for_the_mount_and_ridmap_for_all_below() {
 #[test]
 fn crun_writes_the_mapping_behind_the_word() {
     let test = Test::new();
-    needs!(Feature::UserNamespaces);
+    needs!(Feature::Root, Feature::UserNamespaces);
     only_on!(test, [Rtn, Crun], "crun's own syntax");
     let source = source(&test);
     let cases = [
@@ -246,7 +251,7 @@ fn crun_writes_the_mapping_behind_the_word() {
 #[test]
 fn a_relative_range_may_cover_several_of_the_containers() {
     let test = Test::new();
-    needs!(Feature::UserNamespaces);
+    needs!(Feature::Root, Feature::UserNamespaces);
     only_on!(test, [Rtn], "crun takes the first one for all");
     let source = source(&test);
     let several = json!([
@@ -265,6 +270,7 @@ fn a_relative_range_may_cover_several_of_the_containers() {
 #[test]
 fn a_mapped_volume_is_shared_with_the_host_only_if_it_is_to_be() {
     let test = Test::new();
+    needs!(Feature::Root);
     if !maps_ids(&test) {
         return;
     }
@@ -299,6 +305,7 @@ fn a_mapped_volume_is_shared_with_the_host_only_if_it_is_to_be() {
 #[test]
 fn the_hosts_own_user_namespace_maps_nothing() {
     let test = Test::new();
+    needs!(Feature::Root);
     if !maps_ids(&test) {
         return;
     }
@@ -311,6 +318,7 @@ fn the_hosts_own_user_namespace_maps_nothing() {
 #[test]
 fn many_mounts_with_one_mapping() {
     let test = Test::new();
+    needs!(Feature::Root);
     if !maps_ids(&test) {
         return;
     }
@@ -331,6 +339,7 @@ fn many_mounts_with_one_mapping() {
 #[test]
 fn what_cannot_be_mapped_is_refused_and_leaves_nothing() {
     let test = Test::new();
+    needs!(Feature::Root);
     if !maps_ids(&test) {
         return;
     }
@@ -380,6 +389,7 @@ fn what_cannot_be_mapped_is_refused_and_leaves_nothing() {
 #[test]
 fn a_mount_below_that_cannot_be_mapped_fails_ridmap_only() {
     let test = Test::new();
+    needs!(Feature::Root);
     if !maps_ids(&test) {
         return;
     }

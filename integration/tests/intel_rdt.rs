@@ -46,6 +46,7 @@ fn a_bad_group_is_refused_before_anything_is_made() {
 #[test]
 fn schemata_of_a_container_without_a_group_cannot_change() {
     let test = Test::new();
+    needs!(Feature::Controller("pids"));
     let container = test.serve(test.bundle());
     if test.excuses(&[Kind::Crun], "crun takes a schema and does nothing") {
         container.remove();

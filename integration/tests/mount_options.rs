@@ -4,9 +4,9 @@
 use std::{fs, path::PathBuf};
 
 use integration::{
-    Bundle, Kind, Mount, Test,
+    Bundle, Feature, Kind, Mount, Test,
     bundle::{bind, tmpfs},
-    only_on,
+    needs, only_on,
 };
 use nix::mount::{MsFlags, mount, umount};
 use serde_json::json;
@@ -90,6 +90,7 @@ fn nosymfollow_is_set() {
 #[test]
 fn other_options_go_to_the_filesystem() {
     let test = Test::new();
+    needs!(Feature::Root);
     let bundle =
         test.bundle().mount(tmpfs("/mnt", &["size=64k", "mode=1751", "nr_inodes=77", "uid=12"]));
     let facts = test.facts_with(&["--stat", "/mnt"], bundle);
@@ -128,6 +129,7 @@ fn a_read_only_bind_mount_refuses_to_be_written() {
 #[test]
 fn flags_of_a_bind_mount_are_set_and_the_sources_are_kept() {
     let test = Test::new();
+    needs!(Feature::Root);
     only_on!(test, [Rtn, Runc], "crun 1.8 drops the nosuid and nodev of a source");
     let source = test.dir().join("source");
     fs::create_dir(&source).expect("a directory");
@@ -171,6 +173,7 @@ fn flags_that_only_the_filesystem_sees_are_set() {
 #[test]
 fn of_the_words_about_access_times_the_last_one_counts() {
     let test = Test::new();
+    needs!(Feature::Root);
     only_on!(test, [Rtn], "the kernel takes strictatime out of several, in any order");
     let cases: [(&[&str], Option<&str>); 6] = [
         (&["noatime", "strictatime"], None),
@@ -253,6 +256,7 @@ const RECURSIVE_CLEAR: [(&str, &str); 7] = [
 #[test]
 fn recursive_words_set_flags_on_all_mounts_below() {
     let test = Test::new();
+    needs!(Feature::Root);
     only_on!(test, [Rtn, Runc], "crun passes flags on that mean something else to mount_setattr");
     if !test.knows_option("rnosymfollow") {
         return;
@@ -278,6 +282,7 @@ fn recursive_words_set_flags_on_all_mounts_below() {
 #[test]
 fn recursive_words_take_flags_from_all_mounts_below() {
     let test = Test::new();
+    needs!(Feature::Root);
     only_on!(test, [Rtn], "ratime alone is invalid to the kernel, and runc and crun pass it on");
     let flags = MsFlags::MS_RDONLY
         | MsFlags::MS_NOSUID
@@ -307,6 +312,7 @@ fn recursive_words_take_flags_from_all_mounts_below() {
 #[test]
 fn recursive_words_about_access_times_replace_the_policy() {
     let test = Test::new();
+    needs!(Feature::Root);
     only_on!(test, [Rtn], "runc and crun pass invalid pairs on to the kernel");
     let source = nested(&test, MsFlags::MS_NOATIME);
     let cases: [(&[&str], Option<&str>); 7] = [

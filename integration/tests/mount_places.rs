@@ -418,6 +418,7 @@ fn a_tmpfs_on_nothing_has_a_mode_of_its_own() {
 #[test]
 fn tmpcopyup_keeps_owners_modes_and_kinds() {
     let test = Test::new();
+    needs!(Feature::Root);
     only_on!(test, [Rtn, Runc, Crun], "an extension of the runc family");
     let bundle = test.bundle().mount(tmpfs("/data", &["tmpcopyup"]));
     let data = bundle.rootfs().join("data");
@@ -460,6 +461,7 @@ fn tmpcopyup_keeps_owners_modes_and_kinds() {
 #[test]
 fn tmpcopyup_copies_nodes_and_attributes() {
     let test = Test::new();
+    needs!(Feature::Root);
     only_on!(test, [Rtn, Crun], "runc fails at a fifo, a socket or a node");
     let bundle = test.bundle().mount(tmpfs("/data", &["tmpcopyup"]));
     let data = bundle.rootfs().join("data");

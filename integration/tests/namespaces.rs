@@ -2,7 +2,7 @@
 
 use std::{fs, path::PathBuf};
 
-use integration::{Container, Feature, Test, host, needs, only_on, test::parse};
+use integration::{Container, Feature, Mode, Test, host, needs, only_on, test::parse};
 use serde_json::json;
 
 fn ns_path(container: &Container<'_>, proc_name: &str) -> PathBuf {
@@ -17,7 +17,8 @@ fn every_namespace_in_the_list_is_new() {
     for name in ["pid", "net", "ipc", "uts", "mnt", "cgroup"] {
         assert_ne!(facts.namespaces[name], host[name], "{name}");
     }
-    assert_eq!(facts.namespaces["user"], host["user"]);
+    let shared = Mode::current().is_rootless() || facts.namespaces["user"] == host["user"];
+    assert!(shared, "an ordinary user needs one");
     assert_eq!(facts.pid, 1);
 }
 
@@ -39,6 +40,7 @@ fn a_namespace_that_is_not_in_the_list_is_the_hosts() {
 #[test]
 fn namespaces_are_joined_by_path() {
     let test = Test::new();
+    needs!(Feature::Root);
     let other = test.create_as(
         "-other",
         &[],
@@ -72,6 +74,7 @@ fn namespaces_are_joined_by_path() {
 #[test]
 fn all_namespaces_are_joined_at_once() {
     let test = Test::new();
+    needs!(Feature::Root);
     let other = test.create_as("-other", &[], &test.bundle_named("other").serve());
     let mut bundle = test.bundle().edit(|config| config["hostname"] = json!(null));
     for (kind, proc_name) in [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("pid", "pid")] {
@@ -89,6 +92,7 @@ fn all_namespaces_are_joined_at_once() {
 #[test]
 fn a_namespace_is_joined_through_a_bind_mount() {
     let test = Test::new();
+    needs!(Feature::Root);
     let other = test.create_as("-other", &[], &test.bundle_named("other").serve());
     let pin = test.dir().join("netns");
     fs::write(&pin, "").expect("a file to mount on");
@@ -111,6 +115,7 @@ fn a_namespace_is_joined_through_a_bind_mount() {
 #[test]
 fn a_container_in_a_joined_pid_namespace_ends_with_its_own_process() {
     let test = Test::new();
+    needs!(Feature::Root);
     let other = test.create_as("-other", &[], &test.bundle_named("other").serve());
     let joined = test.bundle().namespace("pid", Some(&ns_path(&other, "pid")));
     let container = test.serve(joined);
@@ -232,7 +237,7 @@ fn a_new_time_namespace_has_its_offsets() {
 #[test]
 fn a_time_namespace_is_joined_by_path_and_by_exec() {
     let test = Test::new();
-    needs!(Feature::TimeNamespaces);
+    needs!(Feature::Root, Feature::TimeNamespaces);
     only_on!(test, [Rtn], "the time namespace came with runtime spec 1.1");
     let bundle = test.bundle_named("other").namespace("time", None).edit(|config| {
         config["linux"]["timeOffsets"] = json!({ "monotonic": { "secs": 5000 } });
@@ -250,6 +255,7 @@ fn a_time_namespace_is_joined_by_path_and_by_exec() {
 #[test]
 fn a_mount_namespace_is_joined_by_path() {
     let test = Test::new();
+    needs!(Feature::Root);
     let bundle = test.bundle();
     let mut holder = std::process::Command::new("unshare");
     holder.args([

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path};
 
-use integration::{Bundle, Facts, Kind, Test, bundle::push, only_on, test::parse};
+use integration::{Bundle, Facts, Feature, Kind, Test, bundle::push, needs, only_on, test::parse};
 use serde_json::{Value, json};
 
 /// System calls that came after Linux 5.10, the oldest kernel that is supported.
@@ -94,12 +94,14 @@ const RUN: &str = "exec /runtime --root /run/state run --bundle /bundle inner";
 #[test]
 fn a_container_runs_in_a_container() {
     let test = Test::new();
+    needs!(Feature::Controller("pids"), Feature::Root);
     assert_rich(&parse(test.run(&outer(&test, rich, RUN)).ok()));
 }
 
 #[test]
 fn every_call_works_in_a_container() {
     let test = Test::new();
+    needs!(Feature::Controller("pids"), Feature::Root);
     let script = "set -e; R='/runtime --root /run/state'; $R create --bundle /bundle inner >/dev/null; $R start inner; \
                   $R exec inner /bin/probe exit 0; $R pause inner; $R resume inner; $R update --pids-limit 20 inner; \
                   $R kill inner KILL; $R delete --force inner; echo done";
@@ -110,6 +112,7 @@ fn every_call_works_in_a_container() {
 #[test]
 fn it_runs_without_the_calls_that_came_after_linux_5_10() {
     let test = Test::new();
+    needs!(Feature::Controller("pids"), Feature::Root);
     let names: Vec<&str> = AFTER_5_10.split_whitespace().collect();
     let bundle = without_calls(outer(&test, rich, RUN), &names);
     assert_rich(&parse(test.run(&bundle).ok()));
@@ -118,6 +121,7 @@ fn it_runs_without_the_calls_that_came_after_linux_5_10() {
 #[test]
 fn it_runs_without_any_single_one_of_the_newer_calls() {
     let test = Test::new();
+    needs!(Feature::Controller("pids"), Feature::Root);
     let bundle = outer(&test, rich, RUN);
     for call in ["mount_setattr", "fchmodat2", "statmount", "listmount"] {
         let output = test.run(&without_calls(bundle.clone_with(&["/bin/sh", "-c", RUN]), &[call]));
@@ -129,6 +133,7 @@ fn it_runs_without_any_single_one_of_the_newer_calls() {
 #[test]
 fn it_execs_without_the_calls_that_came_after_linux_5_10() {
     let test = Test::new();
+    needs!(Feature::Controller("pids"), Feature::Root);
     let names: Vec<&str> = AFTER_5_10.split_whitespace().collect();
     let script = "set -e; R='/runtime --root /run/state'; $R create --bundle /bundle inner >/dev/null; $R start inner; \
                   $R exec inner /bin/probe facts; $R delete --force inner";
@@ -143,6 +148,7 @@ fn it_execs_without_the_calls_that_came_after_linux_5_10() {
 #[test]
 fn without_a_call_that_has_no_substitute_nothing_is_done_by_halves() {
     let test = Test::new();
+    needs!(Feature::Controller("pids"), Feature::Root);
     for call in ["openat2", "pivot_root", "unshare", "seccomp", "open_tree", "memfd_create"] {
         let output = test.run(&without_calls(outer_again(&test, call), &[call]));
         if output.status == 0 {
@@ -164,6 +170,7 @@ fn outer_again(test: &Test, name: &str) -> Bundle {
 #[test]
 fn what_only_mount_setattr_can_do_is_refused_by_name_without_it() {
     let test = Test::new();
+    needs!(Feature::Controller("pids"), Feature::Root);
     only_on!(test, [Rtn], "runc and crun say ENOSYS");
     let mapping = json!([{ "containerID": 0, "hostID": 1000, "size": 10 }]);
     let mut mapped = bind_etc(&["rbind"]);

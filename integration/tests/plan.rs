@@ -1,6 +1,6 @@
 //! `plan`: what a container is going to be, without making it. No other runtime has it.
 
-use integration::{Test, bundle::push, only_on, wait};
+use integration::{Feature, Test, bundle::push, needs, only_on, wait};
 use serde_json::{Value, json};
 
 const ONLY_RTN: &str = "no other runtime can tell what it is going to do";
@@ -8,6 +8,7 @@ const ONLY_RTN: &str = "no other runtime can tell what it is going to do";
 #[test]
 fn it_tells_people_what_will_happen() {
     let test = Test::new();
+    needs!(Feature::Controller("pids"));
     only_on!(test, [Rtn], ONLY_RTN);
     let bundle = test.bundle().edit(|config| {
         config["linux"]["resources"]["pids"] = json!({ "limit": 77 });
@@ -99,6 +100,7 @@ fn it_needs_no_privilege() {
 #[test]
 fn it_names_every_fault_at_once() {
     let test = Test::new();
+    needs!(Feature::Cgroupfs, Feature::Root);
     only_on!(test, [Rtn], ONLY_RTN);
     let bundle = test.bundle().edit(|config| {
         config["process"]["cwd"] = json!("relative");
@@ -147,6 +149,7 @@ fn it_warns_about_what_has_no_effect() {
 #[test]
 fn it_tells_which_field_asked_for_what() {
     let test = Test::new();
+    needs!(Feature::Controller("pids"));
     only_on!(test, [Rtn], ONLY_RTN);
     let bundle = test.bundle().edit(|config| {
         config["linux"]["resources"]["pids"] = json!({ "limit": 77 });

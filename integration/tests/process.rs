@@ -125,18 +125,12 @@ fn user_and_groups_are_set() {
 #[test]
 fn the_callers_supplementary_groups_are_dropped() {
     let test = Test::new();
+    needs!(Feature::Root);
     let bundle = test.bundle();
-    let mut command = std::process::Command::new("setpriv");
-    command
-        .args(["--groups", "4242,4243", "--"])
-        .arg(&test.runtime.program)
-        .arg("--root")
-        .arg(test.root());
-    command
-        .args(["run", "--bundle"])
-        .arg(&bundle.dir)
-        .arg(test.id())
-        .stdin(std::process::Stdio::null());
+    let mut command = test.command_after(
+        &["setpriv", "--groups", "4242,4243", "--"],
+        &["run", "--bundle", &bundle.dir.to_string_lossy(), test.id()],
+    );
     let facts = parse(wait::output(&mut command).ok());
     assert!(!facts.groups.contains(&4242), "{:?}", facts.groups);
 }
@@ -349,11 +343,11 @@ fn run_with_fds(
     bundle: &Bundle,
 ) -> Output {
     let open: String = (0..count).map(|n| format!("exec {}</etc/hostname; ", 3 + n)).collect();
-    let mut command = std::process::Command::new("/bin/busybox");
-    command.args(["sh", "-c", &format!("{open}{before} exec \"$@\""), "sh"]);
-    command.arg(&test.runtime.program).arg("--root").arg(test.root()).arg("run").args(options);
-    command.arg("--bundle").arg(&bundle.dir).arg(test.id()).stdin(std::process::Stdio::null());
-    wait::output(&mut command)
+    let script = format!("{open}{before} exec \"$@\"");
+    let dir = bundle.dir.to_string_lossy();
+    let run = [&["run"], options, &["--bundle", &dir, test.id()]].concat();
+    let shell = ["/bin/busybox", "sh", "-c", &script, "sh"];
+    wait::output(&mut test.command_after(&shell, &run))
 }
 
 #[test]

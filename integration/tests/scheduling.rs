@@ -64,10 +64,7 @@ fn exec_process(container: &Container<'_>, fields: Value) -> Facts {
 
 /// The runtime where it may run on these CPUs only.
 fn on_cpus(test: &Test, list: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new("taskset");
-    command.args(["--cpu-list", list]).arg(test.program()).arg("--root").arg(test.root());
-    command.args(arguments).stdin(std::process::Stdio::null());
-    command
+    test.command_after(&["taskset", "--cpu-list", list], arguments)
 }
 
 /// All CPUs of this process, the first one, and the last.
@@ -208,6 +205,7 @@ fn cpus_beyond_1024_are_taken_and_those_that_no_kernel_has_are_not() {
 #[test]
 fn every_policy_is_set_at_create_and_at_exec() {
     let test = Test::new();
+    needs!(Feature::Root);
     if test.predates(&[(Kind::Runc, (1, 2)), (Kind::Crun, (1, 9))], "they came with spec 1.1") {
         return;
     }
@@ -260,6 +258,7 @@ fn real_time_policies_have_a_priority() {
 #[test]
 fn a_deadline_is_kept() {
     let test = Test::new();
+    needs!(Feature::Root);
     if test.predates(&[(Kind::Runc, (1, 2)), (Kind::Crun, (1, 9))], "they came with spec 1.1") {
         return;
     }
@@ -307,6 +306,7 @@ fn more_time_than_there_is_cannot_be_promised(test: &Test) {
 #[test]
 fn children_may_be_freed_from_the_policy() {
     let test = Test::new();
+    needs!(Feature::Root);
     if test.predates(&[(Kind::Runc, (1, 2)), (Kind::Crun, (1, 9))], "they came with spec 1.1") {
         return;
     }
@@ -347,6 +347,7 @@ fn a_scheduler_that_cannot_be_is_refused_before_anything_exists() {
 #[test]
 fn every_io_class_is_set_at_create_and_at_exec() {
     let test = Test::new();
+    needs!(Feature::Root);
     if test.predates(&[(Kind::Runc, (1, 2)), (Kind::Crun, (1, 9))], "they came with spec 1.1") {
         return;
     }

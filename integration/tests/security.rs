@@ -31,6 +31,7 @@ impl Precious {
         fs::create_dir(&dir).expect("a directory");
         fs::write(dir.join("ptmx"), "untouched").expect("a file");
         fs::write(dir.join("passwd"), "untouched").expect("a file");
+        test.give();
         let before = Self::look(&dir);
         Self { dir, before }
     }
@@ -212,6 +213,7 @@ fn visit(test: &Test, hunter: &Hunter<'_>, bundle: Bundle, kinds: &[&str]) {
 
 #[test]
 fn cve_2019_5736_a_container_waits_for_another_in_its_pid_namespace() {
+    needs!(Feature::Root);
     let test = Test::new().with_copied_runtime();
     let hunter = Hunter::start(&test, test.bundle_named("hunter"));
     visit(&test, &hunter, test.bundle(), &["pid"]);

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use integration::{Test, only_on};
+use integration::{Feature, Test, needs, only_on};
 
 /// Runs `task` with every number below `count`, `width` at a time.
 fn in_parallel(width: u32, count: u32, task: impl Fn(u32) + Sync) {
@@ -63,6 +63,7 @@ fn two_hundred_execs_twenty_at_a_time() {
 #[test]
 fn every_call_at_once_on_the_same_container() {
     let test = Test::new();
+    needs!(Feature::Controller("pids"));
     let container = test.serve(test.bundle());
     in_parallel(8, 120, |number| match number % 6 {
         0 => drop(test.call(&["exec", test.id(), "/bin/true"])),

@@ -1,9 +1,9 @@
 //! The systemd cgroup driver: which unit a container is, what systemd knows of its limits, and that
 //! nothing is left of it. What systemd knows is asked of `systemctl show`.
 
-use std::{fs, process::Command};
+use std::fs;
 
-use integration::{Bundle, Container, Feature, Kind, Test, needs, only_on};
+use integration::{Bundle, Container, Feature, Kind, Mode, Test, needs, only_on};
 use serde_json::json;
 
 /// Cut to what a unit's name may hold in any case.
@@ -24,7 +24,7 @@ fn create<'t>(test: &'t Test, bundle: &Bundle) -> Container<'t> {
 }
 
 fn systemctl(arguments: &[&str]) -> String {
-    let output = Command::new("systemctl").args(arguments).output().expect("systemctl");
+    let output = Mode::current().systemctl().args(arguments).output().expect("systemctl");
     String::from_utf8(output.stdout).expect("text").trim().to_owned()
 }
 
@@ -60,7 +60,8 @@ fn an_absent_path_is_in_the_system_slice() {
     needs!(Feature::Systemd);
     let container = create(&test, &test.bundle().args(&["/bin/sleep", "1000"]));
     let place = container.cgroup("");
-    let expected = format!("system.slice/runc-{}.scope", test.id());
+    let slice = if Mode::current().is_rootless() { "user.slice" } else { "system.slice" };
+    let expected = format!("{slice}/runc-{}.scope", test.id());
     let expected =
         if test.runtime.is(Kind::Crun) { expected.replace("runc-", "crun-") } else { expected };
     assert!(place.ends_with(expected), "{place:?}");
@@ -70,7 +71,7 @@ fn an_absent_path_is_in_the_system_slice() {
 #[test]
 fn systemd_knows_the_limits_and_the_files_have_them() {
     let test = Test::new();
-    needs!(Feature::Systemd);
+    needs!(Feature::Systemd, Feature::CgroupV2("memory"), Feature::CgroupV2("cpuset"));
     let bundle = scope(&test, test.bundle().args(&["/bin/sleep", "1000"])).edit(|config| {
         config["linux"]["resources"] = json!({
             "memory": { "limit": 64 << 20, "reservation": 32 << 20, "swap": 64 << 20 },
@@ -114,7 +115,7 @@ fn systemd_knows_the_limits_and_the_files_have_them() {
 #[test]
 fn update_changes_both() {
     let test = Test::new();
-    needs!(Feature::Systemd);
+    needs!(Feature::Systemd, Feature::CgroupV2("memory"));
     let container = create(&test, &scope(&test, test.bundle().args(&["/bin/sleep", "1000"])));
     container.call(&["update", "--memory", "67108864", "--pids-limit", "9"]).ok();
     assert_eq!(shown(&test, "MemoryMax"), "67108864");
@@ -175,8 +176,9 @@ fn a_name_that_is_taken_is_one_clear_line() {
     needs!(Feature::Systemd);
     let name = unit(&test);
     let unit = name.clone();
-    let mut taker = Command::new("systemd-run")
-        .args(["--quiet", "--scope", "--unit", &unit, "sleep", "1000"])
+    let mut taker = Mode::current()
+        .systemd_run()
+        .args(["--scope", "--unit", &unit, "sleep", "1000"])
         .spawn()
         .expect("systemd-run");
     while !known(&test) {

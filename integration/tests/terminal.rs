@@ -155,9 +155,10 @@ fn run_with_a_terminal_connects_the_callers_own() {
     tcsetwinsize(&master, size(21, 87)).expect("TIOCSWINSZ");
     let name = ptsname(&master, Vec::new()).expect("a name").into_string().expect("UTF-8");
     let slave = || fs::File::options().read(true).write(true).open(&name).expect("the slave");
-    let mut command = std::process::Command::new("setsid");
-    command.arg("--ctty").arg(&test.runtime.program).arg("--root").arg(test.root());
-    command.args(["run", "--bundle"]).arg(&bundle.dir).arg(test.id());
+    let mut command = test.command_after(
+        &["setsid", "--ctty"],
+        &["run", "--bundle", &bundle.dir.to_string_lossy(), test.id()],
+    );
     command.stdin(slave()).stdout(slave()).stderr(slave());
     let mut child = command.spawn().expect("the runtime");
     drop(std::mem::replace(&mut command, std::process::Command::new("true")));

@@ -36,7 +36,7 @@ fn root_inside_is_somebody_else_outside() {
 #[test]
 fn several_ranges_are_mapped() {
     let test = Test::new();
-    needs!(Feature::UserNamespaces);
+    needs!(Feature::Root, Feature::UserNamespaces);
     let ranges = json!([
         { "containerID": 0, "hostID": HOST_ID, "size": 1000 },
         { "containerID": 1000, "hostID": 300_000, "size": 1 },
@@ -102,7 +102,7 @@ fn it_has_capabilities_over_its_own_namespaces_only() {
 #[test]
 fn a_user_namespace_is_joined_by_path() {
     let test = Test::new();
-    needs!(Feature::UserNamespaces);
+    needs!(Feature::Root, Feature::UserNamespaces);
     let other = test.create_as(
         "-other",
         &[],
