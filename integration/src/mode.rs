@@ -141,6 +141,14 @@ impl Mode {
         }
     }
 
+    /// Where systemd's slices are that are in no other.
+    pub fn slices(self) -> PathBuf {
+        match self {
+            Self::Rootless => user_manager(),
+            _ => host::hierarchy("").expect("cgroup2").target.into(),
+        }
+    }
+
     /// Where containers without `cgroupsPath` have their v2 cgroups.
     pub fn parent(self) -> PathBuf {
         let root = || PathBuf::from(host::hierarchy("").expect("cgroup2").target);
@@ -156,11 +164,7 @@ impl Mode {
 
     /// The file of v2 controllers that the runtime may use.
     pub(crate) fn controllers(self) -> PathBuf {
-        let dir = match self {
-            Self::Rootless => user_manager(),
-            _ => host::hierarchy("").expect("cgroup2").target.into(),
-        };
-        dir.join("cgroup.controllers")
+        self.slices().join("cgroup.controllers")
     }
 
     /// systemctl, for the systemd that the runtime uses.

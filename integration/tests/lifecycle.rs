@@ -215,6 +215,7 @@ fn kill_sends_what_it_is_told() {
 #[test]
 fn kill_all_reaches_every_process() {
     let test = Test::new();
+    needs!(Feature::Controller("freezer"));
     let bundle = test.bundle().without_namespace("pid").shell("probe serve & exec probe serve");
     let mut container = test.start(&bundle);
     container.expect("ready");

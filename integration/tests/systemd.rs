@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use integration::{Bundle, Container, Feature, Kind, Mode, Test, needs, only_on};
+use integration::{Bundle, Container, Feature, Kind, Mode, Test, needs, only_on, wait};
 use serde_json::json;
 
 /// Cut to what a unit's name may hold in any case.
@@ -195,6 +195,67 @@ fn a_name_that_is_taken_is_one_clear_line() {
     taker.kill().expect("the taker");
     taker.wait().expect("its end");
     systemctl(&["stop", &name]);
+}
+
+/// A unit in the way of whatever is below it, for the time of a test.
+fn frozen_slice(test: &Test) -> (String, std::path::PathBuf) {
+    let name = format!("rtntest{}.slice", std::process::id());
+    systemctl(&["start", &name]);
+    let parent = Mode::current().slices();
+    let directory = parent.join(&name);
+    assert!(directory.is_dir(), "{directory:?} of {}", test.id());
+    fs::write(directory.join("cgroup.freeze"), "1").expect("a frozen cgroup");
+    (name, directory)
+}
+
+#[test]
+fn a_frozen_slice_is_refused() {
+    let test = Test::new();
+    needs!(Feature::Systemd, Feature::CgroupV2("freezer"));
+    only_on!(test, [Rtn], "runc and crun wait for ever");
+    let (slice, directory) = frozen_slice(&test);
+    let path = format!("{slice}:rtntest:{}", test.id());
+    let bundle = test.bundle().edit(|config| config["linux"]["cgroupsPath"] = json!(path));
+    let dir = bundle.dir.to_string_lossy();
+    let output = test.call(&["--systemd-cgroup", "create", "--bundle", &dir, test.id()]);
+    let left = fs::read_dir(&directory).expect("the slice").flatten();
+    let left: Vec<_> = left.filter(|entry| entry.path().is_dir()).collect();
+    fs::write(directory.join("cgroup.freeze"), "0").expect("a thawed cgroup");
+    systemctl(&["stop", &slice]);
+    output.fails_with("frozen");
+    assert!(left.is_empty() && !known(&test), "{left:?}");
+}
+
+/// Nobody hears systemd's SIGTERM in a container that is being made.
+#[test]
+fn a_limit_that_is_refused_leaves_no_unit() {
+    let test = Test::new();
+    needs!(Feature::Systemd, Feature::CgroupV2("cgroup"));
+    let bundle = scope(&test, test.bundle()).edit(|config| {
+        config["linux"]["resources"]["unified"] = json!({ "cgroup.max.depth": "nonsense" });
+    });
+    let dir = bundle.dir.to_string_lossy();
+    let create = ["--systemd-cgroup", "create", "--bundle", &dir, test.id()];
+    let output = wait::output(test.command(&create).env("SYSTEMD_BUS_TIMEOUT", "20"));
+    output.fails_with("cgroup.max.depth");
+    assert!(!output.stderr.contains("answer"), "{output:?}");
+    assert!(!known(&test));
+    test.assert_clean();
+}
+
+/// systemd ends a scope with its last process, and forgets it.
+#[test]
+fn a_container_whose_unit_is_gone_is_deleted() {
+    let test = Test::new();
+    needs!(Feature::Systemd);
+    let container = create(&test, &scope(&test, test.bundle().serve()));
+    let place = container.cgroup("");
+    container.kill("KILL");
+    container.wait();
+    wait::until(place.parent().expect("the slice"), || !place.exists() && !known(&test));
+    let mut delete = test.command(&["delete", test.id()]);
+    wait::output(delete.env("SYSTEMD_BUS_TIMEOUT", "20")).ok();
+    test.assert_unknown();
 }
 
 #[test]

@@ -56,6 +56,15 @@ impl<'a> Cgroupfs<'a> {
         Self { shared: true, ..Self::new(place) }
     }
 
+    /// A cgroup that is going to be made is frozen at once if one above it is.
+    pub(super) fn check_above(&self) -> Result<()> {
+        let above = self.place.unified().and_then(Path::parent);
+        match above.map(Dir::open) {
+            Some(Ok(dir)) => check_events(&dir),
+            _ => Ok(()),
+        }
+    }
+
     fn or_unwind<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         work().inspect_err(|_| self.unwind())
     }

@@ -80,15 +80,18 @@ impl Bus {
     }
 
     /// "Authentication Protocol": who we are is read off the socket. A process in a user namespace
-    /// does not know the number that the other side sees, so none is said; a peer asks for it with
-    /// an empty challenge, or does not care.
+    /// does not know the number that the other side sees, so none is said, not even when a peer asks
+    /// for it with an empty challenge.
+    ///
+    /// All of it is one write, as of systemd's own programs. Of a first call that arrives together
+    /// with a late `BEGIN`, systemd takes no notice before there is something more to read.
     fn authenticate(&mut self) -> Result<()> {
-        self.send(b"\0AUTH EXTERNAL\r\n")?;
+        self.send(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n")?;
         loop {
             let line = self.line()?;
             match line.split_ascii_whitespace().next() {
-                Some("DATA") => self.send(b"DATA\r\n")?,
-                Some("OK") => return self.send(b"BEGIN\r\n"),
+                Some("DATA") => {}
+                Some("OK") => return Ok(()),
                 _ => return Err(Error::new(Kind::Denied, format!("it answered {line:?}"))),
             }
         }
@@ -254,15 +257,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn begin_is_there_before_the_first_call() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        std::io::Write::write_all(&mut theirs, b"DATA\r\nOK 1\r\n").unwrap();
+        talk(ours).unwrap();
+        let mut sent = [0; 100];
+        // One read: a stream socket keeps what was written at once together.
+        let length = std::io::Read::read(&mut theirs, &mut sent).unwrap();
+        assert_eq!(&sent[..length], b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n");
+    }
+
+    fn talk(socket: UnixStream) -> Result<Bus> {
+        socket.set_nonblocking(true).unwrap();
+        Bus::new(socket.into(), &Address::Path("/x".into()), Duration::from_secs(9))
+    }
+
+    #[test]
     fn a_peer_that_hangs_up_or_talks_nonsense_is_an_error() {
         for answer in [&b""[..], b"REJECTED EXTERNAL\r\n", b"OK 1\r\nHTTP/1.1 400 Bad request\r\n"]
         {
             let (ours, theirs) = UnixStream::pair().unwrap();
             std::io::Write::write_all(&mut &theirs, answer).unwrap();
             theirs.shutdown(std::net::Shutdown::Write).unwrap();
-            ours.set_nonblocking(true).unwrap();
-            let address = Address::Path("/x".into());
-            let bus = Bus::new(ours.into(), &address, Duration::from_secs(9));
+            let bus = talk(ours);
             let error = match bus {
                 Err(error) => error,
                 Ok(mut bus) => bus.call("Reload", &[]).map(drop).unwrap_err(),

@@ -7,6 +7,7 @@ use super::{manager::Manager, properties::Property, unit::Unit};
 use crate::{
     cgroup::{Driver, Entry, Limits, Place, fs::Cgroupfs},
     error::Result,
+    sys,
 };
 
 #[derive(Debug)]
@@ -36,11 +37,20 @@ impl<'a> Systemd<'a> {
     }
 
     /// Does what follows the start of the unit, which a failure ends.
-    fn or_stop<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    fn or_stop<T>(&self, init: Option<i32>, work: impl FnOnce() -> Result<T>) -> Result<T> {
         work().inspect_err(|_| {
+            end(init);
             // The failure that is told is the first.
             let _ = Manager::of(self.unit).and_then(|mut manager| manager.stop());
         })
+    }
+}
+
+/// Kills a container's process that is not to be. systemd would ask it to end and wait, and the
+/// first process of a pid namespace does not hear.
+pub(super) fn end(init: Option<i32>) {
+    if let Some(init) = init {
+        let _ = sys::signal::kill(init, libc::SIGKILL);
     }
 }
 
@@ -48,17 +58,17 @@ impl Driver for Systemd<'_> {
     /// A scope begins with a process, so there is nothing yet; a slice is there to be entered.
     fn prepare(&self) -> Result<Option<OwnedFd>> {
         if !self.unit.is_slice() {
-            return Ok(None);
+            return self.files.check_above().map(|()| None);
         }
         self.start(None, &[])?;
-        self.or_stop(|| self.files.prepare())
+        self.or_stop(None, || self.files.prepare())
     }
 
     fn create(&self, limits: &Limits, init: Option<i32>) -> Result<Entry> {
         if !self.unit.is_slice() {
             self.start(init, &limits.properties)?;
         }
-        let entry = self.or_stop(|| {
+        let entry = self.or_stop(init, || {
             if self.unit.is_slice() {
                 Manager::of(self.unit)?.set(&limits.properties)?;
             }

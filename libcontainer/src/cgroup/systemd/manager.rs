@@ -6,6 +6,7 @@ use std::path::Path;
 use super::{
     address::Owner,
     bus::{Bus, Refusal},
+    driver::end,
     properties::Property,
     unit::Unit,
     value::Value,
@@ -40,6 +41,7 @@ impl<'a> Manager<'a> {
             let refusal = match self.call("start", "StartTransientUnit", &self.transient(&asked))? {
                 Ok(job) => {
                     return self.done("start", &job).inspect_err(|_| {
+                        end(pid);
                         // The failure that is told is the first.
                         let _ = self.stop();
                     });
