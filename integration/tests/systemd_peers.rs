@@ -1,0 +1,346 @@
+//! A systemd that does not do its part: silent, gone, talking nonsense or refusing. Each is a socket
+//! of the test's own where systemd's should be, and stands for nothing that works. Whatever it does,
+//! the runtime ends with one line, and leaves nothing.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::net::{UnixListener, UnixStream},
+    path::PathBuf,
+    process::Command,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use integration::{Feature, Output, Test, needs, only_on, wait};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+const OWN_WORDS: &str = "runc and crun have words of their own, and wait without end";
+
+/// What a peer does with each connection; it writes down what it is told.
+type Manner = fn(UnixStream, &Mutex<String>);
+
+/// A place where the runtime looks for systemd, and finds a [`Manner`] instead.
+struct Peer {
+    runtime_dir: PathBuf,
+    told: Arc<Mutex<String>>,
+    hidden: bool,
+}
+
+impl Peer {
+    /// Nobody at all.
+    fn none(test: &Test) -> Self {
+        let hidden = Feature::Root.present();
+        let runtime_dir = if hidden { "/run".into() } else { test.dir().join("run") };
+        if hidden {
+            // In the mount namespace of the test alone.
+            mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), None::<&str>)
+                .expect("tmpfs");
+        }
+        fs::create_dir_all(runtime_dir.join("systemd/system")).expect("a directory");
+        Self { runtime_dir, told: Arc::default(), hidden }
+    }
+
+    fn new(test: &Test, manner: Manner) -> Self {
+        let peer = Self::none(test);
+        let listener = UnixListener::bind(peer.runtime_dir.join("systemd/private")).expect("bind");
+        let told = Arc::clone(&peer.told);
+        thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let told = Arc::clone(&told);
+                thread::spawn(move || manner(stream, &told));
+            }
+        });
+        peer
+    }
+
+    /// A runtime that finds this peer, and has no more than `patience` with it.
+    fn call(&self, test: &Test, patience: &str, arguments: &[&str]) -> Output {
+        let mut command = test.command(arguments);
+        self.show(&mut command).env("SYSTEMD_BUS_TIMEOUT", patience);
+        wait::output(&mut command)
+    }
+
+    fn show<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        command.env_remove("DBUS_SYSTEM_BUS_ADDRESS").env_remove("DBUS_SESSION_BUS_ADDRESS");
+        command.env("XDG_RUNTIME_DIR", &self.runtime_dir)
+    }
+
+    /// `create` that must fail with `words` on one line and leave nothing.
+    #[track_caller]
+    fn refuses(self, test: &Test, words: &str) -> String {
+        let bundle = test.bundle();
+        let create =
+            ["--systemd-cgroup", "create", "--bundle", &bundle.dir.to_string_lossy(), test.id()];
+        let output = self.call(test, "400ms", &create);
+        let told = self.told.lock().expect("what it was told").clone();
+        drop(self);
+        output.fails_with(words);
+        output.one_line().unwrap_or_else(|what| panic!("{what}: {output:?}"));
+        test.assert_clean();
+        told
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if self.hidden {
+            umount2("/run", MntFlags::MNT_DETACH).expect("umount");
+        }
+    }
+}
+
+/// As a server of the D-Bus specification: everybody is known.
+fn welcome(stream: &mut UnixStream) {
+    let mut said = Vec::new();
+    let mut byte = [0];
+    while !said.ends_with(b"BEGIN\r\n") && stream.read(&mut byte).is_ok_and(|count| count == 1) {
+        said.extend(byte);
+        if said.ends_with(b"AUTH EXTERNAL\r\n") {
+            let _ = stream.write_all(b"DATA\r\n");
+        } else if said.ends_with(b"DATA\r\n") {
+            let _ = stream.write_all(b"OK 0123456789abcdef0123456789abcdef\r\n");
+        }
+    }
+}
+
+/// The serial number of the next call, which is written down; `None` at the end.
+fn hear(stream: &mut UnixStream, told: &Mutex<String>) -> Option<u32> {
+    let mut fixed = [0; 16];
+    stream.read_exact(&mut fixed).ok()?;
+    let number = |at: usize| u32::from_le_bytes(fixed[at..at + 4].try_into().expect("four bytes"));
+    let mut rest = vec![0; (number(12) as usize).next_multiple_of(8) + number(4) as usize];
+    stream.read_exact(&mut rest).ok()?;
+    told.lock().expect("a list").push_str(&String::from_utf8_lossy(&rest));
+    Some(number(8))
+}
+
+fn string(bytes: &mut Vec<u8>, text: &str) {
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    bytes.extend((text.len() as u32).to_le_bytes());
+    bytes.extend(text.as_bytes());
+    bytes.push(0);
+}
+
+/// A message with header fields of texts (code, type, value) and perhaps the number of its call.
+fn message(kind: u8, fields: &[(u8, char, &str)], call: Option<u32>, body: &[u8]) -> Vec<u8> {
+    let mut list = Vec::new();
+    for (code, kind, value) in fields {
+        list.resize(list.len().next_multiple_of(8), 0);
+        list.extend([*code, 1, *kind as u8, 0]);
+        if *kind == 'g' {
+            list.push(value.len() as u8);
+            list.extend(value.as_bytes());
+            list.push(0);
+        } else {
+            string(&mut list, value);
+        }
+    }
+    if let Some(call) = call {
+        list.resize(list.len().next_multiple_of(8), 0);
+        list.extend([5, 1, b'u', 0]);
+        list.extend(call.to_le_bytes());
+    }
+    let mut bytes = vec![b'l', kind, 1, 1];
+    for number in [body.len() as u32, 7, list.len() as u32] {
+        bytes.extend(number.to_le_bytes());
+    }
+    bytes.extend(list);
+    bytes.resize(bytes.len().next_multiple_of(8), 0);
+    bytes.extend(body);
+    bytes
+}
+
+const JOB: &str = "/org/freedesktop/systemd1/job/1";
+
+/// The answer of a call that began a job.
+fn begun(call: u32) -> Vec<u8> {
+    let mut body = Vec::new();
+    string(&mut body, JOB);
+    message(2, &[(8, 'g', "o")], Some(call), &body)
+}
+
+fn ended(result: &str) -> Vec<u8> {
+    let mut body = 1_u32.to_le_bytes().to_vec();
+    for text in [JOB, "x.scope", result] {
+        string(&mut body, text);
+    }
+    let fields = [
+        (1, 'o', "/org/freedesktop/systemd1"),
+        (2, 's', "org.freedesktop.systemd1.Manager"),
+        (3, 's', "JobRemoved"),
+        (8, 'g', "uoss"),
+    ];
+    message(4, &fields, None, &body)
+}
+
+fn refusal(call: u32, name: &str, text: &str) -> Vec<u8> {
+    let mut body = Vec::new();
+    string(&mut body, text);
+    message(3, &[(4, 's', name), (8, 'g', "s")], Some(call), &body)
+}
+
+#[test]
+fn a_systemd_that_is_not_there() {
+    let test = Test::new();
+    only_on!(test, [Rtn], OWN_WORDS);
+    let hint = if Feature::Root.present() { "leave out --systemd-cgroup" } else { "enable-linger" };
+    let peer = Peer::none(&test);
+    peer.refuses(&test, "cannot reach systemd at");
+    let peer = Peer::none(&test);
+    let bundle = test.bundle_named("again").dir;
+    let create = ["--systemd-cgroup", "run", "--bundle", &bundle.to_string_lossy(), test.id()];
+    let output = peer.call(&test, "400ms", &create);
+    drop(peer);
+    output.fails_with(hint);
+}
+
+#[test]
+fn a_systemd_that_says_nothing() {
+    let test = Test::new();
+    only_on!(test, [Rtn], OWN_WORDS);
+    let silent: Manner = |mut stream, _| drop(stream.read_to_end(&mut Vec::new()));
+    Peer::new(&test, silent).refuses(&test, "systemd did not answer within 400ms");
+}
+
+#[test]
+fn a_systemd_that_says_nothing_after_the_greeting() {
+    let test = Test::new();
+    only_on!(test, [Rtn], OWN_WORDS);
+    let silent: Manner = |mut stream, told| {
+        welcome(&mut stream);
+        while hear(&mut stream, told).is_some() {}
+    };
+    let peer = Peer::new(&test, silent);
+    let told = peer.refuses(&test, "systemd did not answer within 400ms");
+    assert!(told.contains("StartTransientUnit"), "{told}");
+}
+
+#[test]
+fn a_systemd_that_hangs_up() {
+    let test = Test::new();
+    only_on!(test, [Rtn], OWN_WORDS);
+    Peer::new(&test, |stream, _| drop(stream)).refuses(&test, "cannot talk to systemd");
+}
+
+#[test]
+fn a_systemd_that_dies_in_the_middle_of_an_answer() {
+    let test = Test::new();
+    only_on!(test, [Rtn], OWN_WORDS);
+    let dying: Manner = |mut stream, told| {
+        welcome(&mut stream);
+        if let Some(call) = hear(&mut stream, told) {
+            let _ = stream.write_all(&begun(call)[..40]);
+        }
+    };
+    Peer::new(&test, dying).refuses(&test, "systemd closed the connection");
+}
+
+#[test]
+fn a_systemd_that_talks_nonsense() {
+    let test = Test::new();
+    only_on!(test, [Rtn], OWN_WORDS);
+    let nonsense: Manner = |mut stream, told| {
+        welcome(&mut stream);
+        let _ = hear(&mut stream, told);
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        while hear(&mut stream, told).is_some() {}
+    };
+    Peer::new(&test, nonsense).refuses(&test, "cannot understand systemd");
+}
+
+#[test]
+fn a_message_without_end_is_not_awaited() {
+    let test = Test::new();
+    only_on!(test, [Rtn], OWN_WORDS);
+    let endless: Manner = |mut stream, told| {
+        welcome(&mut stream);
+        let _ = hear(&mut stream, told);
+        let mut fixed = [0xff; 16];
+        fixed[..4].copy_from_slice(&[b'l', 2, 1, 1]);
+        let _ = stream.write_all(&fixed);
+        while hear(&mut stream, told).is_some() {}
+    };
+    Peer::new(&test, endless).refuses(&test, "the message is too long");
+}
+
+#[test]
+fn a_bus_that_lets_nobody_in() {
+    let test = Test::new();
+    only_on!(test, [Rtn], OWN_WORDS);
+    let closed: Manner = |mut stream, _| {
+        let _ = stream.write_all(b"REJECTED KERBEROS\r\n");
+        drop(stream.read_to_end(&mut Vec::new()));
+    };
+    Peer::new(&test, closed).refuses(&test, "REJECTED KERBEROS");
+}
+
+#[test]
+fn a_refusal_is_told_in_its_own_words() {
+    let test = Test::new();
+    only_on!(test, [Rtn], OWN_WORDS);
+    let refusing: Manner = |mut stream, told| {
+        welcome(&mut stream);
+        while let Some(call) = hear(&mut stream, told) {
+            let name = "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired";
+            let text = "Interactive authentication required.";
+            let _ = stream.write_all(&refusal(call, name, text));
+        }
+    };
+    let peer = Peer::new(&test, refusing);
+    peer.refuses(&test, "Interactive authentication required.");
+}
+
+#[test]
+fn a_job_that_does_not_end_is_taken_back() {
+    let test = Test::new();
+    only_on!(test, [Rtn], OWN_WORDS);
+    let slow: Manner = |mut stream, told| {
+        welcome(&mut stream);
+        if let Some(call) = hear(&mut stream, told) {
+            let _ = stream.write_all(&begun(call));
+        }
+        while hear(&mut stream, told).is_some() {}
+    };
+    let peer = Peer::new(&test, slow);
+    let told = peer.refuses(&test, "systemd did not answer within 400ms");
+    assert!(told.contains("StopUnit"), "{told}");
+}
+
+#[test]
+fn a_job_that_fails_is_taken_back() {
+    let test = Test::new();
+    only_on!(test, [Rtn], OWN_WORDS);
+    let failing: Manner = |mut stream, told| {
+        welcome(&mut stream);
+        while let Some(call) = hear(&mut stream, told) {
+            let _ = stream.write_all(&begun(call));
+            let _ = stream.write_all(&ended("failed"));
+        }
+    };
+    let told = Peer::new(&test, failing).refuses(&test, "its job is failed");
+    assert!(told.contains("StopUnit"), "{told}");
+}
+
+/// Only what changes a unit needs systemd, and what could not be done can be done later.
+#[test]
+fn a_systemd_that_falls_silent_disturbs_as_little_as_it_can() {
+    let test = Test::new();
+    needs!(Feature::Systemd);
+    only_on!(test, [Rtn], OWN_WORDS);
+    let dir = test.bundle().serve().dir;
+    test.call(&["--systemd-cgroup", "create", "--bundle", &dir.to_string_lossy(), test.id()]).ok();
+    let silent: Manner = |mut stream, _| drop(stream.read_to_end(&mut Vec::new()));
+    let peer = Peer::new(&test, silent);
+    let id = test.id();
+    for call in [&["start", id][..], &["exec", id, "/bin/true"], &["kill", id, "USR1"], &["ps", id]]
+    {
+        peer.call(&test, "400ms", call).ok();
+    }
+    let delete = ["delete", "--force", test.id()];
+    let output = peer.call(&test, "400ms", &delete);
+    drop(peer);
+    output.fails_with("systemd did not answer within 400ms");
+    assert_eq!(test.call(&["state", test.id()]).json()["status"], "stopped");
+    test.call(&delete).ok();
+}
