@@ -55,6 +55,8 @@ pub enum Feature {
     Kernel(u32, u32),
     /// The runtime is run by root; see [`Mode`].
     Root,
+    /// The runtime is an ordinary user's who has a systemd of its own; see [`Mode`].
+    UserManager,
     /// The runtime makes its cgroups itself, wherever a path says; see [`Mode`].
     Cgroupfs,
 }
@@ -103,7 +105,7 @@ impl Feature {
     /// What only some modes have, and another run of the same tests.
     fn belongs_to_a_mode(self) -> bool {
         match self {
-            Self::Root | Self::Cgroupfs => true,
+            Self::Root | Self::UserManager | Self::Cgroupfs => true,
             Self::CgroupV1(_) => Mode::current().is_rootless(),
             Self::CgroupV2(name) | Self::Controller(name) => match Mode::current() {
                 // systemd.resource-control(5): what it can delegate to users.
@@ -154,6 +156,7 @@ impl Feature {
                 Path::new("/run/systemd/system").is_dir() && Mode::current() != Mode::NoCgroup
             }
             Self::Root => !Mode::current().is_rootless(),
+            Self::UserManager => Mode::current() == Mode::Rootless,
             Self::Cgroupfs => !Mode::current().is_systemd(),
             Self::IdMappedMounts => kernel() >= (6, 3) && maps_ids("/tmp"),
             Self::Kernel(major, minor) => kernel() >= (major, minor),

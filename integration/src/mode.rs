@@ -223,7 +223,8 @@ fn user_name() -> String {
     names.unwrap_or_else(|| panic!("RTN_MODE: there is no user {USER}"))
 }
 
-fn runtime_dir() -> PathBuf {
+/// XDG_RUNTIME_DIR of the user.
+pub fn runtime_dir() -> PathBuf {
     format!("/run/user/{USER}").into()
 }
 

@@ -10,7 +10,11 @@ use std::{
 };
 
 use oci_spec::runtime::LinuxNamespaceType;
-use rustix::{fs::Mode, io::Errno, process::DumpableBehavior};
+use rustix::{
+    fs::Mode,
+    io::Errno,
+    process::{DumpableBehavior, Signal},
+};
 
 use crate::{
     cgroup,
@@ -37,11 +41,14 @@ pub(crate) struct Join<'a> {
     pub(crate) namespaces: u64,
     /// Set if the root does not come with a mount namespace.
     pub(crate) root: Option<OwnedFd>,
+    /// Read before anything else, where somebody has to move the joiner into the cgroup: an eventfd.
+    pub(crate) moved: Option<OwnedFd>,
 }
 
 impl Join<'_> {
     /// The joiner; `tell` is its channel. The labels for the next execve are inherited by a clone.
     pub(crate) fn enter(&self, process: &Process, tell: BorrowedFd<'_>) -> Result<(), Failure> {
+        at(Step::Cgroup, self.wait_until_moved())?;
         // Of a process that is not dumpable the file is the machine's root's, and an ordinary user
         // may not write it.
         at(Step::OomScoreAdj, process::weigh_for_oom(process.oom_score_adj))?;
@@ -78,6 +85,13 @@ impl Join<'_> {
         at(Step::Sync, self.sync.report(ToParent::Ready, None))?;
         at(Step::Sync, self.sync.expect_go())?;
         at(Step::Exec, process::replace(&program.path, process, program.home.as_deref()))
+    }
+
+    /// Only this process still has the ids of the user for whom it is moved.
+    fn wait_until_moved(&self) -> Result<(), Errno> {
+        let Some(moved) = &self.moved else { return Ok(()) };
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        rustix::io::read(moved, &mut [0; 8]).map(drop)
     }
 
     fn change_root(&self) -> Result<(), Errno> {

@@ -162,7 +162,7 @@ fn clone(
         let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
         at(Step::Join, hidden.and_then(|()| enter_all(&joined)))
     };
-    spawn::by_joiner(flags, into, join, || init::run(plan, process, &fds))
+    spawn::by_joiner(flags, into, join, || init::run(plan, process, &fds), |_| Ok(()))
 }
 
 /// What only the parent may write about the child.

@@ -66,12 +66,13 @@ pub(crate) fn directly(
 
 /// Clones from inside the namespaces that `join` enters. The joiner has a channel of its own, which
 /// `join` is given to keep: the child may be faster to speak on the other than the joiner is to
-/// announce it.
+/// announce it. `place` is told the joiner's pid, and may end all this.
 pub(crate) fn by_joiner(
     flags: u64,
     into: Option<BorrowedFd<'_>>,
     join: impl FnOnce(BorrowedFd<'_>) -> Result<(), Failure>,
     child: impl FnOnce(),
+    place: impl FnOnce(i32) -> Result<()>,
 ) -> Result<Child, Refusal> {
     let (hear, tell) = sync::pair().doing(|| "cannot make a socket pair")?;
     let joiner = directly(0, into, || {
@@ -90,6 +91,7 @@ pub(crate) fn by_joiner(
         let _ = tell.report(ToParent::Failed(failure), None);
         exit_now(1)
     })?;
+    place(joiner.pid).inspect_err(|_| joiner.end())?;
     // Only the joiner's copy is left, so that its death is the end of the channel.
     let answer = hear.next();
     let gone = waitid(WaitId::PidFd(joiner.pidfd.as_fd()), WaitIdOptions::EXITED);

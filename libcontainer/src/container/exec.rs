@@ -6,7 +6,10 @@ use std::{
 };
 
 use oci_spec::runtime::{self as oci, LinuxNamespaceType};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    fs::{CWD, Mode, OFlags, openat},
+};
 
 use super::{Container, Process, Status, create::announce, init_process::InitProcess, not_running};
 use crate::{
@@ -131,9 +134,9 @@ impl Container {
             init: init.pidfd.as_fd(),
             namespaces: self.state.private_flags(),
             root: self.foreign_root(init)?,
+            moved: None,
         };
-        let child = self.spawn(plan, &join, entry.into.as_ref(), (init.pid, &options.cgroup))?;
-        drop(join);
+        let child = self.spawn(plan, join, entry.into.as_ref(), (init.pid, &options.cgroup))?;
         exe::let_mount_go();
         let started = accompany(plan, &parent, &child, (init.pid, "running")).and_then(|()| {
             raise_rlimits(process, child.pid)?;
@@ -152,7 +155,7 @@ impl Container {
     fn spawn(
         &self,
         plan: &Plan,
-        join: &Join<'_>,
+        mut join: Join<'_>,
         into: Option<&OwnedFd>,
         (init, sub): (i32, &[String]),
     ) -> Result<Child> {
@@ -160,28 +163,36 @@ impl Container {
         let initial = process.exec_cpu_affinity.initial.as_ref();
         let pinned = initial.map(Pinned::to).transpose();
         let _pinned = pinned.map_err(|errno| explain::cpu_affinity("initial", errno.into()))?;
-        let attempt = |into: Option<&OwnedFd>| {
-            let into = into.map(AsFd::as_fd);
-            spawn::by_joiner(0, into, |tell| join.enter(process, tell), || join.run(plan, process))
+        let attempt = |join: &Join<'_>, into: Option<&OwnedFd>| {
+            let (into, run) = (into.map(AsFd::as_fd), || join.run(plan, process));
+            spawn::by_joiner(
+                0,
+                into,
+                |tell| join.enter(process, tell),
+                run,
+                |joiner| {
+                    let Some(moved) = &join.moved else { return Ok(()) };
+                    self.cgroup().adopt(joiner, sub)?;
+                    rustix::io::write(moved, &1_u64.to_ne_bytes())
+                        .doing(|| "cannot go on")
+                        .map(drop)
+                },
+            )
         };
-        let child = match attempt(into) {
+        let child = match attempt(&join, into) {
             // The container moved its init further down and handed controllers on, so that its own
             // cgroup takes no process any more (cgroups(7), "no internal processes").
             Err(Refusal::Error(error)) if error.errno() == Some(libc::EBUSY) => {
-                attempt(self.cgroup().entry_beside(init)?.into.as_ref())
+                attempt(&join, self.cgroup().entry_beside(init)?.into.as_ref())
             }
             Err(Refusal::Error(error)) if error.kind() == Kind::Denied && self.state.rootless => {
-                attempt(None).and_then(|child| match join.tasks.is_empty() {
-                    // A user may not cross from a session into what systemd delegated beside it;
-                    // systemd may.
-                    true => {
-                        let adopted =
-                            self.cgroup().adopt(child.pid, sub).inspect_err(|_| child.end());
-                        adopted.map(|()| child).map_err(Refusal::from)
-                    }
-                    // As at create: see `Plan::cgroup_optional`.
-                    false => Ok(child),
-                })
+                // A user may not cross from a session into what systemd delegated beside it; systemd
+                // may. On v1 as at create: see `Plan::cgroup_optional`.
+                if join.tasks.is_empty() {
+                    let made = eventfd(0, EventfdFlags::CLOEXEC).doing(|| "cannot make an eventfd");
+                    join.moved = Some(made?);
+                }
+                attempt(&join, None)
             }
             other => other,
         };
