@@ -17,8 +17,9 @@ RUNTIMES ?= $(abspath $(OUT))/rtn runc crun
 PACKAGES_BUILD := gcc libc6-dev
 PACKAGES_DEMO := $(PACKAGES_BUILD) busybox-static
 PACKAGES_BENCH := $(PACKAGES_DEMO) crun runc
+PACKAGES_TREE := $(PACKAGES_BUILD) mmdebstrap iproute2 jq
 # Before trixie virtiofsd is a part of QEMU's packages.
-PACKAGES_VM = $(PACKAGES_BUILD) qemu-system-x86 mmdebstrap e2fsprogs zstd lz4 jq \
+PACKAGES_VM = $(PACKAGES_TREE) qemu-system-x86 e2fsprogs zstd lz4 \
 	$(shell apt-cache show virtiofsd >/dev/null 2>&1 && echo virtiofsd)
 PACKAGES_TEST := $(PACKAGES_BENCH) containerd docker.io iproute2 iptables procps python3-seccomp uidmap
 
@@ -29,11 +30,11 @@ NEXTEST := $(shell command -v cargo-nextest)
 RETRIES := $(if $(NEXTEST),--retries 2)
 RUN_TESTS := $(if $(NEXTEST),$(CARGO) nextest run --no-fail-fast,$(CARGO) test --no-fail-fast)
 
-# What `make test-vm` runs, and on whose kernel.
+# What `make test-systemd` and `make test-vm` run, and on whose kernel the latter.
 SUITES ?= integration
 KERNEL ?= trixie
 
-.PHONY: help demo test test-unit test-integration test-control test-docker test-conformance conformance test-vm check bench \
+.PHONY: help demo test test-unit test-integration test-control test-docker test-conformance conformance test-systemd test-vm check bench \
 	build install clean
 
 help: ## this list
@@ -62,9 +63,13 @@ test-docker: build ## rtn under a dockerd of its own
 	@scripts/packages $(PACKAGES_TEST)
 	RUNTIME=$(abspath $(OUT))/rtn $(CARGO) test --package e2e-docker --all-targets
 
-test-vm: ## rtn on cgroup v2 under systemd, in an emulated machine (integration/vm)
+test-systemd: ## rtn on cgroup v2 under systemd, in a container on this kernel (integration/vm)
+	@scripts/packages $(PACKAGES_TREE)
+	CARGO="$(CARGO)" integration/vm/run --machine container $(if $(ONLY),--only '$(ONLY)') $(SUITES)
+
+test-vm: ## the same with all controllers, in an emulated machine on a kernel of its own
 	@scripts/packages $(PACKAGES_VM)
-	CARGO="$(CARGO)" integration/vm/run --kernel $(KERNEL) $(if $(ONLY),--only '$(ONLY)') $(SUITES)
+	CARGO="$(CARGO)" integration/vm/run --machine $(KERNEL) $(if $(ONLY),--only '$(ONLY)') $(SUITES)
 
 test-conformance: build ## rtn by the runtime specification; CONFORMANCE="hooks mounts" takes a part
 	@scripts/packages $(PACKAGES_TEST)
