@@ -11,9 +11,9 @@ use std::{
 
 use rustix::event::PollFlags;
 
-use crate::wait;
+pub use e2e_common::cgroup::{MOUNT, is_v1, processes};
 
-const MOUNT: &str = "/sys/fs/cgroup";
+use crate::wait;
 
 /// The subdirectory that holds the daemon itself, beside the containers' ones.
 const DAEMON: &str = "daemon";
@@ -194,17 +194,6 @@ impl Outside {
     pub fn leave(self) -> io::Result<()> {
         fs::write(self.0, "0")
     }
-}
-
-/// The process ids in one cgroup directory, without its children.
-pub fn processes(directory: &Path) -> Vec<u32> {
-    let pids = fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
-    pids.lines().filter_map(|pid| pid.parse().ok()).collect()
-}
-
-/// Is this a host whose controllers are in v1 hierarchies?
-pub fn is_v1() -> bool {
-    Path::new(MOUNT).join("memory").exists()
 }
 
 fn unified() -> PathBuf {

@@ -1,20 +1,33 @@
 //! The `docker` command against the shared daemon.
 
 use std::{
-    fmt,
-    fs::File,
-    io::{Read, Seek, Write},
-    os::fd::OwnedFd,
-    path::Path,
-    process::{Child, Command, Stdio},
+    path::{Path, PathBuf},
+    process::Command,
 };
 
-use rustix::fs::{MemfdFlags, memfd_create};
+use e2e_common::{Engine, Output};
 
-use crate::{daemon, wait};
+use crate::{cgroup, daemon};
 
 /// The client beside dockerd; a newer one may stand before it in PATH.
 pub const CLIENT: &str = "/usr/bin/docker";
+
+/// The shared daemon, by its client.
+#[derive(Debug)]
+pub struct Docker;
+
+impl Engine for Docker {
+    const REMOVE: &[&str] = &["rm", "-f", "-v"];
+
+    fn client() -> Command {
+        command(&daemon::shared().place().socket())
+    }
+
+    fn cgroup(container: &crate::Container, controller: &str) -> PathBuf {
+        let tree = daemon::shared().place().tree();
+        cgroup::directory(controller, &tree.of_container(&container.id()))
+    }
+}
 
 /// The client for the daemon at `socket`, without arguments yet.
 pub(crate) fn command(socket: &Path) -> Command {
@@ -24,132 +37,8 @@ pub(crate) fn command(socket: &Path) -> Command {
     command
 }
 
-/// What a command said and how it ended.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Output {
-    pub command: String,
-    /// The exit status; `None` for a command that a signal or the deadline ended.
-    pub status: Option<i32>,
-    pub stdout: Vec<u8>,
-    pub stderr: Vec<u8>,
-}
-
 /// Runs `docker ARGUMENTS` to its end, with nothing to read.
 #[track_caller]
 pub fn docker(arguments: &[&str]) -> Output {
-    feed(arguments, b"")
-}
-
-/// Runs `docker ARGUMENTS` to its end with `input` to read.
-#[track_caller]
-pub fn feed(arguments: &[&str], input: &[u8]) -> Output {
-    Running::start(arguments, input).end()
-}
-
-/// A command that has been started and will be waited for; several run at once.
-#[derive(Debug)]
-pub struct Running {
-    command: String,
-    child: Child,
-    stdout: File,
-    stderr: File,
-}
-
-impl Running {
-    #[track_caller]
-    pub fn start(arguments: &[&str], input: &[u8]) -> Self {
-        let (stdout, stderr) = (memory("stdout"), memory("stderr"));
-        let child = command(&daemon::shared().place().socket())
-            .args(arguments)
-            .stdin(memory_with(input))
-            .stdout(copy(&stdout))
-            .stderr(copy(&stderr))
-            .spawn()
-            .expect("docker can be executed");
-        Self { command: format!("docker {}", arguments.join(" ")), child, stdout, stderr }
-    }
-
-    /// The process of the client itself.
-    pub fn client(&self) -> rustix::process::Pid {
-        rustix::process::Pid::from_child(&self.child)
-    }
-
-    /// Waits for the end; a deadline that passes fails the test with what the command said so far.
-    #[track_caller]
-    pub fn end(mut self) -> Output {
-        let status =
-            wait::exit(&mut self.child, wait::PATIENCE).expect("a child can be waited for");
-        let output = Output {
-            command: self.command,
-            status: status.and_then(|status| status.code()),
-            stdout: contents(&mut self.stdout),
-            stderr: contents(&mut self.stderr),
-        };
-        assert!(status.is_some(), "not within {:?}: {output:?}", wait::PATIENCE);
-        output
-    }
-}
-
-impl Output {
-    /// Standard output of a command that has to succeed, without the last newline.
-    #[track_caller]
-    pub fn ok(&self) -> String {
-        self.code(0).out()
-    }
-
-    /// Checks the exit status.
-    #[track_caller]
-    pub fn code(&self, expected: i32) -> &Self {
-        assert_eq!(self.status, Some(expected), "{self:?}");
-        self
-    }
-
-    /// Checks that the command failed and said `words`, in upper or lower case.
-    #[track_caller]
-    pub fn fails(&self, words: &str) -> &Self {
-        assert!(self.status != Some(0), "{self:?}");
-        let said = format!("{}{}", self.out(), self.err()).to_lowercase();
-        assert!(said.contains(&words.to_lowercase()), "expected {words:?}: {self:?}");
-        self
-    }
-
-    pub fn out(&self) -> String {
-        text(&self.stdout)
-    }
-
-    pub fn err(&self) -> String {
-        text(&self.stderr)
-    }
-}
-
-impl fmt::Debug for Output {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "$ {}\nstatus {:?}\n{}\n{}", self.command, self.status, self.out(), self.err())
-    }
-}
-
-/// Text as it is compared: without the last newline, and with the newlines of a terminal unified.
-pub(crate) fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).replace("\r\n", "\n").trim_end_matches('\n').to_owned()
-}
-
-/// A file in memory takes any amount of output from a process that nobody reads from meanwhile.
-fn memory(name: &str) -> File {
-    memfd_create(name, MemfdFlags::CLOEXEC).expect("memory for output").into()
-}
-
-fn memory_with(input: &[u8]) -> Stdio {
-    let mut file = memory("stdin");
-    file.write_all(input).and_then(|()| file.rewind()).expect("memory for input");
-    OwnedFd::from(file).into()
-}
-
-fn copy(file: &File) -> File {
-    file.try_clone().expect("another descriptor")
-}
-
-fn contents(file: &mut File) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).expect("memory can be read");
-    bytes
+    Docker::call(arguments)
 }

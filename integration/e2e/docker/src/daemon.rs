@@ -9,11 +9,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    host,
-    keeper::{Place, RUNTIME},
-    wait,
-};
+use e2e_common::{host, wait};
+
+use crate::keeper::{Place, RUNTIME};
 
 static DAEMON: OnceLock<Daemon> = OnceLock::new();
 

@@ -42,9 +42,11 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal as Kill, kill_process, pidfd_open},
 };
 
+use e2e_common::{IMAGE, image, wait};
+
 use crate::{
     cgroup::{Driver, Tree},
-    image, wait,
+    cli,
 };
 
 /// How dockerd calls the runtime that is judged ("runc" is a reserved name).
@@ -144,6 +146,12 @@ fn sweep(place: &Place) -> io::Result<()> {
     }
 }
 
+fn import(place: &Place) -> io::Result<()> {
+    let mut import = cli::command(&place.socket());
+    import.args(["import", "-", IMAGE]);
+    image::import(&place.private(), import)
+}
+
 fn serve(place: &Place, runtime: &Path, log: &Path, end: &SignalFd) -> io::Result<()> {
     furnish(place)?;
     let outside = place.tree.enter()?;
@@ -152,7 +160,7 @@ fn serve(place: &Place, runtime: &Path, log: &Path, end: &SignalFd) -> io::Resul
     let mut dockerd = started?;
     let pidfd = pidfd_open(Pid::from_child(&dockerd), PidfdFlags::empty())?;
     let served = connect(place, &pidfd)
-        .and_then(|()| image::import(&place.private(), &place.socket()))
+        .and_then(|()| import(place))
         .and_then(|()| announce(place, &dockerd))
         .and_then(|()| until_end(end, &pidfd));
     let stopped = stop(&mut dockerd);

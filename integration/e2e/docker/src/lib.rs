@@ -3,21 +3,23 @@
 //! * [`keeper`]: runs a dockerd in private mount and network namespaces and removes every trace of
 //!   it, whichever way its user ends; the program `private-dockerd`.
 //! * [`daemon`]: the one daemon that all tests of a binary share.
-//! * [`cli`], [`session`]: the `docker` command, at once or in conversation (pipes or a pty).
-//! * [`container`]: a container that is removed when its handle goes out of scope.
-//! * [`host`]: what this machine can do, and what the kernel says about a process.
-//! * [`wait`]: every wait of the tests has a deadline.
+//! * [`cli`]: the `docker` command against it.
+//!
+//! What is not Docker's own is in `e2e_common`.
 
 pub mod cgroup;
 pub mod cli;
-pub mod container;
 pub mod daemon;
-pub mod host;
-mod image;
 pub mod keeper;
-pub mod session;
-pub mod wait;
 
-pub use cli::{Output, docker};
-pub use container::{Container, IDLE, IMAGE, run};
-pub use session::Session;
+pub use cli::{Docker, docker};
+pub use e2e_common::{Engine, IDLE, IMAGE, Output, Running, container, host, wait};
+
+/// A container of the shared daemon.
+pub type Container = container::Container<Docker>;
+
+/// `docker run --rm FLAGS IMAGE COMMAND` in the foreground, to its end.
+#[track_caller]
+pub fn run(flags: &[&str], command: &[&str]) -> Output {
+    Container::feed(flags, command, b"")
+}

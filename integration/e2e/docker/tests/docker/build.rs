@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use e2e_docker::{cli, daemon, docker, host::Skip};
 
-tests! {
+e2e_common::tests! {
     buildkit
     buildkit_tells_how_a_step_failed
 }

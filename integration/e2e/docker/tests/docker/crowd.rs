@@ -1,8 +1,8 @@
 //! Many containers at once.
 
-use e2e_docker::{Container, IDLE, cli::Running, docker, host};
+use e2e_docker::{Container, Docker, Engine, IDLE, docker, host};
 
-tests! {
+e2e_common::tests! {
     twenty_run_at_once
     twenty_are_started_stopped_and_removed_at_once
 }
@@ -13,7 +13,7 @@ fn twenty_run_at_once() {
     let containers: Vec<_> = (0..CROWD).map(|_| Container::named()).collect();
     let start = |(number, container): (usize, &Container)| {
         let script = format!("echo {number}; exit {number}");
-        Running::start(
+        Docker::start(
             &container.line(&["run", "--rm"], &["-m", "32m"], &["sh", "-c", &script]),
             b"",
         )
@@ -27,7 +27,7 @@ fn twenty_run_at_once() {
 fn twenty_are_started_stopped_and_removed_at_once() {
     let containers: Vec<_> = (0..CROWD).map(|_| Container::named()).collect();
     let start =
-        |container: &Container| Running::start(&container.line(&["run", "-d"], &[], IDLE), b"");
+        |container: &Container| Docker::start(&container.line(&["run", "-d"], &[], IDLE), b"");
     let started: Vec<_> = containers.iter().map(start).collect();
     started.into_iter().for_each(|running| drop(running.end().ok()));
     let processes: Vec<_> = containers.iter().map(Container::pid).collect();

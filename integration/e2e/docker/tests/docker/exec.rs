@@ -1,8 +1,8 @@
 //! `docker exec`: another process in a running container.
 
-use e2e_docker::{Container, IDLE, Session, cli, docker, host, wait};
+use e2e_docker::{Container, Docker, Engine, IDLE, docker, host, wait};
 
-tests! {
+e2e_common::tests! {
     prints_on_both_streams
     exits_with_the_status_of_the_command
     is_refused_when_the_command_does_not_exist
@@ -71,13 +71,13 @@ fn exits_137_when_it_is_killed() {
 fn reads_its_input() {
     let container = Container::start(&[], IDLE);
     let megabyte: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
-    let output = cli::feed(&["exec", "-i", container.name(), "cat"], &megabyte);
+    let output = Docker::feed(&["exec", "-i", container.name(), "cat"], &megabyte);
     assert!(output.code(0).stdout == megabyte, "{} bytes came back", output.stdout.len());
 }
 
 fn terminal_has_the_size_of_ours() {
     let container = Container::start(&[], IDLE);
-    let mut session = Session::terminal(&["exec", "-it", container.name(), "sh"], 41, 97);
+    let mut session = Docker::terminal(&["exec", "-it", container.name(), "sh"], 41, 97);
     session
         .send("while [ \"$(stty size)\" != '41 97' ]; do :; done; echo ri''ght\n")
         .expect("right");
@@ -219,8 +219,7 @@ fn in_a_stopped_container_is_refused() {
 fn ten_at_once() {
     let container = Container::start(&[], IDLE);
     let numbers: Vec<_> = (0..10).map(|number| number.to_string()).collect();
-    let start =
-        |number: &String| cli::Running::start(&["exec", container.name(), "echo", number], b"");
+    let start = |number: &String| Docker::start(&["exec", container.name(), "echo", number], b"");
     let running: Vec<_> = numbers.iter().map(start).collect();
     let said: Vec<_> = running.into_iter().map(|running| running.end().ok()).collect();
     assert_eq!(said, numbers);

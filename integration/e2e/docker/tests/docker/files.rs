@@ -8,7 +8,7 @@ use std::{
 
 use e2e_docker::{Container, IDLE, cgroup, daemon, docker, host, run};
 
-tests! {
+e2e_common::tests! {
     volume_is_written_by_the_container
     volume_read_only
     volume_of_one_file

@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use e2e_docker::{Container, IDLE, Session, cgroup, cli, daemon, docker, host, wait};
+use e2e_docker::{Container, Docker, Engine, IDLE, cgroup, daemon, docker, host, wait};
 use rustix::process::Signal;
 
-tests! {
+e2e_common::tests! {
     attach_hears_and_speaks
     attach_ends_with_the_status_of_the_container
     attach_to_a_terminal_and_detach_again
@@ -43,7 +43,7 @@ const ECHO: &str =
 
 fn attach_hears_and_speaks() {
     let container = Container::start(&["-i"], &["sh", "-c", ECHO]);
-    let mut session = Session::pipes(&["attach", container.name()]);
+    let mut session = Docker::pipes(&["attach", container.name()]);
     session.send("one\n").expect("<one>").send("two\n").expect("<two>").send("quit\n");
     session.end().code(8);
     assert_eq!(container.wait(), "8");
@@ -51,19 +51,19 @@ fn attach_hears_and_speaks() {
 
 fn attach_ends_with_the_status_of_the_container() {
     let container = Container::start(&["-i"], &["sh", "-c", "read -r line; exit $line"]);
-    let mut session = Session::pipes(&["attach", container.name()]);
+    let mut session = Docker::pipes(&["attach", container.name()]);
     session.send("33\n");
     session.end().code(33);
 }
 
 fn attach_to_a_terminal_and_detach_again() {
     let container = Container::named();
-    container.docker(&["run", "-dit"], &[], &["sh"]).ok();
+    container.call(&["run", "-dit"], &[], &["sh"]).ok();
     let attach = ["attach", container.name()];
-    let mut session = Session::terminal(&attach, 24, 80);
+    let mut session = Docker::terminal(&attach, 24, 80);
     session.send("echo fi''rst\n").expect("first").send("\x10\x11").expect("read escape sequence");
     assert_eq!(container.status(), "running");
-    let mut session = Session::terminal(&attach, 30, 90);
+    let mut session = Docker::terminal(&attach, 30, 90);
     session
         .send("while [ \"$(stty size)\" != '30 90' ]; do :; done; echo ri''ght\n")
         .expect("right");
@@ -80,9 +80,9 @@ fn logs_of_both_streams() {
 
 fn logs_are_followed_to_the_end() {
     let container = Container::start(&["-i"], &["sh", "-c", ECHO]);
-    let mut logs = Session::pipes(&["logs", "-f", container.name()]);
+    let mut logs = Docker::pipes(&["logs", "-f", container.name()]);
     logs.expect("ready");
-    let mut session = Session::pipes(&["attach", container.name()]);
+    let mut session = Docker::pipes(&["attach", container.name()]);
     session.send("late\n").expect("<late>");
     logs.expect("<late>");
     session.send("quit\n");
@@ -260,7 +260,7 @@ fn remove_by_force() {
 fn restart_policy_starts_it_again() {
     let container = Container::named();
     container
-        .docker(&["run", "-d"], &["--restart", "on-failure:2"], &["sh", "-c", "echo run; exit 1"])
+        .call(&["run", "-d"], &["--restart", "on-failure:2"], &["sh", "-c", "echo run; exit 1"])
         .ok();
     wait::until("it has been started three times", || {
         let counted = container.inspect("/RestartCount") == 2;
@@ -282,7 +282,7 @@ fn inspect_tells_the_truth() {
 
 fn wait_returns_when_it_ends() {
     let container = Container::start(&[], IDLE);
-    let waiting = cli::Running::start(&["wait", container.name()], b"");
+    let waiting = Docker::start(&["wait", container.name()], b"");
     docker(&["kill", container.name()]).ok();
     assert_eq!(waiting.end().ok(), "137");
 }
@@ -301,7 +301,7 @@ fn copy_into_and_out_of_a_running_container() {
 fn build_runs_its_steps() {
     let image = format!("built-{}", std::process::id());
     let steps = "FROM box\nRUN id -u >/who && chmod 1777 /tmp\nUSER user\nRUN id -u >/tmp/who\n";
-    cli::feed(&["build", "-q", "--rm", "--force-rm", "-t", &image, "-"], steps.as_bytes()).ok();
+    Docker::feed(&["build", "-q", "--rm", "--force-rm", "-t", &image, "-"], steps.as_bytes()).ok();
     let container = Container::named();
     let read = docker(&["run", "--name", container.name(), &image, "cat", "/who", "/tmp/who"]);
     docker(&["rm", container.name()]).ok();
@@ -310,7 +310,7 @@ fn build_runs_its_steps() {
 }
 
 fn build_fails_with_its_step() {
-    cli::feed(&["build", "--force-rm", "-"], b"FROM box\nRUN exit 7\n")
+    Docker::feed(&["build", "--force-rm", "-"], b"FROM box\nRUN exit 7\n")
         .code(7)
         .fails("returned a non-zero code: 7");
 }

@@ -1,8 +1,8 @@
 //! Which namespaces a container gets, shares and joins; judged by `/proc/<pid>/ns`.
 
-use e2e_docker::{Container, IDLE, daemon, docker, host, run, wait};
+use e2e_docker::{Container, IDLE, cgroup, daemon, docker, host, run, wait};
 
-tests! {
+e2e_common::tests! {
     every_namespace_of_docker_is_new
     pid_host_sees_the_host
     ipc_host_and_network_host_and_uts_host
@@ -32,7 +32,7 @@ fn of_daemon(flags: &[&str]) -> Vec<&'static str> {
 }
 
 fn every_namespace_of_docker_is_new() {
-    let expected: &[&str] = match e2e_docker::cgroup::is_v1() {
+    let expected: &[&str] = match cgroup::is_v1() {
         true => &["ipc", "mnt", "net", "pid", "uts"],
         false => &["cgroup", "ipc", "mnt", "net", "pid", "uts"],
     };

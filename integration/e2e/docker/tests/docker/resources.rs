@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use e2e_docker::{
-    Container, IDLE, Session,
+    Container, Docker, Engine, IDLE,
     cgroup::{self, Driver},
     daemon, docker,
     host::{self, Skip},
     run,
 };
 
-tests! {
+e2e_common::tests! {
     is_in_a_cgroup_of_every_controller
     cgroups_are_removed_with_the_container
     cgroup_parent_of_another_name
@@ -181,7 +181,7 @@ fn out_of_memory_is_reported() -> Result<(), Skip> {
     let container = Container::start(&SMALL, IDLE);
     let of_this = format!("container={}", container.name());
     let filters = ["--since", "1", "--filter", "event=oom", "--filter", &of_this];
-    let mut events = Session::pipes(&[&["events"], &filters[..]].concat());
+    let mut events = Docker::pipes(&[&["events"], &filters[..]].concat());
     container.exec(&[], &["tail", "/dev/zero"]).code(137);
     // containerd reports the OOM and the exit of a process independently: inspect knows only of an
     // OOM that was reported before the container ended.

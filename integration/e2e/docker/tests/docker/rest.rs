@@ -4,7 +4,7 @@ use std::fs;
 
 use e2e_docker::{daemon, docker, host, wait};
 
-tests! {
+e2e_common::tests! {
     no_container
     no_process
     no_cgroup

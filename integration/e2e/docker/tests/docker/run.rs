@@ -1,9 +1,9 @@
 //! `docker run`: streams, terminal, exit status, and the process's surroundings.
 
-use e2e_docker::{Container, IDLE, Session, container, daemon, docker, host, run, wait};
+use e2e_docker::{Container, Docker, Engine, IDLE, daemon, docker, host, run, wait};
 use rustix::process::Signal;
 
-tests! {
+e2e_common::tests! {
     prints_on_both_streams
     passes_a_megabyte_through_stdin_and_stdout
     ends_its_input_when_ours_ends
@@ -51,7 +51,7 @@ fn prints_on_both_streams() {
 
 fn passes_a_megabyte_through_stdin_and_stdout() {
     let megabyte: Vec<u8> = (0..=255).cycle().take(1 << 20).collect();
-    let output = container::feed(&["-i"], &["cat"], &megabyte);
+    let output = Container::feed(&["-i"], &["cat"], &megabyte);
     assert!(output.code(0).stdout == megabyte, "{} bytes came back", output.stdout.len());
 }
 
@@ -63,7 +63,7 @@ fn ends_its_input_when_ours_ends() {
 }
 
 fn gives_no_input_without_interactive() {
-    assert_eq!(container::feed(&[], &["cat"], b"not for you").ok(), "");
+    assert_eq!(Container::feed(&[], &["cat"], b"not for you").ok(), "");
 }
 
 fn exits_with_the_status_of_the_command() {
@@ -112,7 +112,7 @@ fn leaves_nothing_of_a_container_that_could_not_start() {
 
 fn detached_prints_the_id_of_a_running_container() {
     let container = Container::named();
-    let printed = container.docker(&["run", "-d"], &[], IDLE).ok();
+    let printed = container.call(&["run", "-d"], &[], IDLE).ok();
     assert_eq!((printed.as_str(), printed.len()), (container.id().as_str(), 64));
     assert_eq!(container.status(), "running");
     assert!(host::is_alive(container.pid()));
@@ -138,7 +138,7 @@ fn without_rm_the_container_stays_as_exited() {
 fn terminal_has_the_size_of_ours() {
     let container = Container::named();
     let line = container.line(&["run", "--rm", "-it"], &[], &["sh"]);
-    let mut session = Session::terminal(&line, 37, 113);
+    let mut session = Docker::terminal(&line, 37, 113);
     // The client sends the size when the container has been started, not before.
     session
         .send("while [ \"$(stty size)\" != '37 113' ]; do :; done; echo ri''ght\n")
@@ -149,7 +149,7 @@ fn terminal_has_the_size_of_ours() {
 fn terminal_follows_a_change_of_size() {
     let container = Container::named();
     let line = container.line(&["run", "--rm", "-it"], &[], &["sh"]);
-    let mut session = Session::terminal(&line, 24, 80);
+    let mut session = Docker::terminal(&line, 24, 80);
     session.send("while [ \"$(stty size)\" != '50 132' ]; do :; done; echo chan''ged\n");
     session.resize(50, 132, "changed");
     session.send("exit\n").end().code(0);

@@ -8,7 +8,7 @@ use e2e_docker::{
     run,
 };
 
-tests! {
+e2e_common::tests! {
     default_capabilities
     cap_add_and_cap_drop
     cap_drop_all

@@ -1,88 +1,85 @@
-//! A container of the shared daemon that does not outlive its test.
+//! A container that does not outlive its test.
 
 use std::{
     fs,
+    marker::PhantomData,
     path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
 };
 
 use serde_json::Value;
 
-use crate::{Session, cgroup, cli, daemon, docker, host, wait};
+use crate::{Engine, Output, Session, cgroup, host, wait};
 
-/// The image that every daemon has.
+/// The image that every engine has.
 pub const IMAGE: &str = "box";
 
 /// The command of a container that only has to be there.
 pub const IDLE: &[&str] = &["sleep", "1000"];
 
-/// `docker run --rm FLAGS IMAGE COMMAND` in the foreground, to its end.
-#[track_caller]
-pub fn run(flags: &[&str], command: &[&str]) -> cli::Output {
-    feed(flags, command, b"")
-}
-
-/// As [`run`], with `input` on standard input.
-#[track_caller]
-pub fn feed(flags: &[&str], command: &[&str], input: &[u8]) -> cli::Output {
-    let container = Container::named();
-    cli::feed(&container.line(&["run", "--rm"], flags, command), input)
-}
-
 /// A container by its name; dropping it removes it by force, with its anonymous volumes.
 #[derive(Debug)]
-pub struct Container {
+pub struct Container<E: Engine> {
     name: String,
+    engine: PhantomData<E>,
 }
 
-impl Container {
+impl<E: Engine> Container<E> {
     /// A name that no other container has; there is no container of it yet.
     pub fn named() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        // Not hexadecimal: docker takes a name that it does not know for the beginning of an id.
-        Self { name: format!("test-{}", NEXT.fetch_add(1, Ordering::Relaxed)) }
+        // Not hexadecimal: a name that is not known is taken for the beginning of an id.
+        let name = format!("test-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        Self { name, engine: PhantomData }
     }
 
-    /// `docker run -d`, and waits until `command` is what runs there.
+    /// `run -d`, and waits until `command` is what runs there.
     #[track_caller]
     pub fn start(flags: &[&str], command: &[&str]) -> Self {
         let container = Self::named();
-        container.docker(&["run", "-d"], flags, command).ok();
+        container.call(&["run", "-d"], flags, command).ok();
         container.executed(command);
         container
     }
 
-    /// `docker run` without `--rm` in the foreground, to its end.
+    /// `run` without `--rm` in the foreground, to its end.
     #[track_caller]
-    pub fn ran(flags: &[&str], command: &[&str]) -> (Self, cli::Output) {
+    pub fn ran(flags: &[&str], command: &[&str]) -> (Self, Output) {
         let container = Self::named();
-        let output = container.docker(&["run"], flags, command);
+        let output = container.call(&["run"], flags, command);
         (container, output)
     }
 
-    /// `docker create`.
+    /// `run --rm FLAGS IMAGE COMMAND` in the foreground, to its end, with `input` to read.
+    #[track_caller]
+    pub fn feed(flags: &[&str], command: &[&str], input: &[u8]) -> Output {
+        let container = Self::named();
+        E::feed(&container.line(&["run", "--rm"], flags, command), input)
+    }
+
+    /// `create`.
     #[track_caller]
     pub fn created(flags: &[&str], command: &[&str]) -> Self {
         let container = Self::named();
-        container.docker(&["create"], flags, command).ok();
+        container.call(&["create"], flags, command).ok();
         container
     }
 
-    /// `docker run FLAGS` in the foreground on pipes, to be talked to.
+    /// `run FLAGS` in the foreground on pipes, to be talked to.
     #[track_caller]
     pub fn talk(flags: &[&str], command: &[&str]) -> (Self, Session) {
         let container = Self::named();
-        let session = Session::pipes(&container.line(&["run", "-i"], flags, command));
+        let session = E::pipes(&container.line(&["run", "-i"], flags, command));
         (container, session)
     }
 
-    /// `docker VERB --name … FLAGS IMAGE COMMAND`.
+    /// The client's `VERB --name … FLAGS IMAGE COMMAND`.
     #[track_caller]
-    pub fn docker(&self, verb: &[&str], flags: &[&str], command: &[&str]) -> cli::Output {
-        docker(&self.line(verb, flags, command))
+    pub fn call(&self, verb: &[&str], flags: &[&str], command: &[&str]) -> Output {
+        E::call(&self.line(verb, flags, command))
     }
 
-    /// The arguments for [`Container::docker`].
+    /// The arguments for [`Container::call`].
     pub fn line<'a>(
         &'a self,
         verb: &[&'a str],
@@ -96,23 +93,23 @@ impl Container {
         &self.name
     }
 
-    /// `docker exec FLAGS … COMMAND`.
+    /// `exec FLAGS … COMMAND`.
     #[track_caller]
-    pub fn exec(&self, flags: &[&str], command: &[&str]) -> cli::Output {
-        docker(&[&["exec"], flags, &[&self.name], command].concat())
+    pub fn exec(&self, flags: &[&str], command: &[&str]) -> Output {
+        E::call(&[&["exec"], flags, &[&self.name], command].concat())
     }
 
-    /// One value of `docker inspect`, by JSON pointer: `/State/Status`.
+    /// One value of `inspect`, by JSON pointer: `/State/Status`.
     #[track_caller]
     pub fn inspect(&self, pointer: &str) -> Value {
-        let found = docker(&["inspect", &self.name]).ok();
+        let found = E::call(&["inspect", &self.name]).ok();
         let found: Value = serde_json::from_str(&found).expect("inspect prints JSON");
         found.pointer(&format!("/0{pointer}")).cloned().unwrap_or_default()
     }
 
-    /// `docker inspect` does not find it any more.
+    /// `inspect` does not find it any more.
     pub fn is_gone(&self) -> bool {
-        docker(&["inspect", &self.name]).status != Some(0)
+        E::call(&["inspect", &self.name]).status != Some(0)
     }
 
     pub fn id(&self) -> String {
@@ -129,17 +126,16 @@ impl Container {
         self.inspect("/State/Pid").as_u64().unwrap_or_default() as u32
     }
 
-    /// `docker wait`: the exit status.
+    /// `wait`: the exit status.
     #[track_caller]
     pub fn wait(&self) -> String {
-        docker(&["wait", &self.name]).ok()
+        E::call(&["wait", &self.name]).ok()
     }
 
     /// The container's directory in the hierarchy of a controller.
     #[track_caller]
     pub fn cgroup(&self, controller: &str) -> PathBuf {
-        let tree = daemon::shared().place().tree();
-        cgroup::directory(controller, &tree.of_container(&self.id()))
+        E::cgroup(self, controller)
     }
 
     /// A file of the container's cgroup: "memory/memory.limit_in_bytes", or "unified/memory.max".
@@ -164,7 +160,7 @@ impl Container {
         wait::until(&format!("{command:?} runs"), || self.processes().into_iter().find(is_it))
     }
 
-    /// docker start returns before the process has become the command: waits until it has.
+    /// `start` returns before the process has become the command: waits until it has.
     #[track_caller]
     pub fn executed(&self, command: &[&str]) {
         let pid = self.pid();
@@ -172,9 +168,9 @@ impl Container {
             assert!(
                 host::is_alive(pid),
                 "{command:?} has ended: {:?}",
-                docker(&["logs", &self.name])
+                E::call(&["logs", &self.name])
             );
-            // With --init, docker-init and its own arguments stand before.
+            // With --init, the init of --init and its own arguments stand before.
             let line = host::command_line(pid);
             let from = line.len().saturating_sub(command.len());
             (line[from..] == *command).then_some(())
@@ -182,9 +178,9 @@ impl Container {
     }
 }
 
-impl Drop for Container {
+impl<E: Engine> Drop for Container<E> {
     fn drop(&mut self) {
         // For one that was run with --rm there is nothing left to remove.
-        let _ = std::panic::catch_unwind(|| docker(&["rm", "-f", "-v", &self.name]));
+        let _ = std::panic::catch_unwind(|| E::call(&[E::REMOVE, &[&self.name]].concat()));
     }
 }

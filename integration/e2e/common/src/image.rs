@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::{IMAGE, cli, wait};
+use crate::wait;
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
     user:x:1000:1000:A User:/home/user:/bin/sh\n\
@@ -15,16 +15,19 @@ const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
 
 const GROUP: &str = "root:x:0:\nuser:x:1000:\nextra:x:2000:user\nnogroup:x:65534:\n";
 
-/// Makes the root filesystem below `directory` and imports it into the daemon at `socket`.
-pub(crate) fn import(directory: &Path, socket: &Path) -> io::Result<()> {
+/// Makes the root filesystem below `directory`, hands its archive to `import` as standard input,
+/// and removes it again.
+///
+/// # Errors
+/// Of the filesystem; or that one of the commands failed or did not end.
+pub fn import(directory: &Path, mut import: Command) -> io::Result<()> {
     let rootfs = directory.join("rootfs");
     populate(&rootfs)?;
     let mut tar = Command::new("tar");
     let mut tar = tar.arg("-C").arg(&rootfs).args(["-c", "."]).stdout(Stdio::piped()).spawn()?;
     let archive = tar.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
-    let mut import = cli::command(socket);
-    import.args(["import", "-", IMAGE]).stdin(archive).stdout(Stdio::null());
-    end(import.spawn()?, "docker import")?;
+    import.stdin(archive).stdout(Stdio::null());
+    end(import.spawn()?, "import")?;
     end(tar, "tar")?;
     fs::remove_dir_all(&rootfs)
 }
@@ -37,7 +40,11 @@ fn end(mut child: Child, name: &str) -> io::Result<()> {
     }
 }
 
-fn populate(rootfs: &Path) -> io::Result<()> {
+/// Fills the root filesystem.
+///
+/// # Errors
+/// Of the filesystem; or that there is no busybox.
+pub fn populate(rootfs: &Path) -> io::Result<()> {
     for directory in ["bin", "dev", "etc", "home/user", "proc", "root", "sys", "tmp", "var"] {
         fs::create_dir_all(rootfs.join(directory))?;
     }

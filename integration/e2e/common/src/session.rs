@@ -1,4 +1,4 @@
-//! A conversation with a running `docker` command, through pipes or a terminal.
+//! A conversation with a running command, through pipes or a terminal.
 
 use std::{
     fmt,
@@ -16,7 +16,7 @@ use rustix::{
     termios::{Winsize, tcsetwinsize},
 };
 
-use crate::{cli, daemon, wait};
+use crate::{command, wait};
 
 /// How long [`Session::resize`] waits before it tells the client again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -33,32 +33,30 @@ pub struct Session {
 }
 
 impl Session {
-    /// `docker ARGUMENTS` with pipes; standard output and standard error are heard as one.
+    /// The command with pipes; standard output and standard error are heard as one.
     #[track_caller]
-    pub fn pipes(arguments: &[&str]) -> Self {
+    pub fn pipes(mut command: Command) -> Self {
         let (output, theirs) = io::pipe().expect("a pipe");
         let errors = theirs.try_clone().expect("a pipe");
-        let mut command = client(arguments);
         command.stdin(Stdio::piped()).stdout(theirs).stderr(errors);
-        let mut child = command.spawn().expect("docker can be executed");
+        let mut child = command.spawn().expect("the command can be executed");
         let input = child.stdin.take().map(|stdin| OwnedFd::from(stdin).into());
-        Self::new(arguments, child, input, OwnedFd::from(output).into())
+        Self::new(&command, child, input, OwnedFd::from(output).into())
     }
 
-    /// `docker ARGUMENTS` on a new terminal of `rows` by `columns`.
+    /// The command on a new terminal of `rows` by `columns`.
     #[track_caller]
-    pub fn terminal(arguments: &[&str], rows: u16, columns: u16) -> Self {
+    pub fn terminal(mut command: Command, rows: u16, columns: u16) -> Self {
         let (master, slave) = pty(rows, columns).expect("a terminal");
         let theirs = || slave.try_clone().expect("another descriptor");
-        let mut command = client(arguments);
         command.stdin(theirs()).stdout(theirs()).stderr(theirs());
-        let child = command.spawn().expect("docker can be executed");
+        let child = command.spawn().expect("the command can be executed");
         let input = master.try_clone().expect("another descriptor");
-        Self::new(arguments, child, Some(input.into()), master.into())
+        Self::new(&command, child, Some(input.into()), master.into())
     }
 
-    fn new(arguments: &[&str], child: Child, input: Option<File>, output: File) -> Self {
-        let command = format!("docker {}", arguments.join(" "));
+    fn new(command: &Command, child: Child, input: Option<File>, output: File) -> Self {
+        let command = command::words(command);
         Self { command, child, input, output, heard: Vec::new(), used: 0 }
     }
 
@@ -115,14 +113,14 @@ impl Session {
 
     /// Waits for the end; all that was heard is in `stdout`.
     #[track_caller]
-    pub fn end(&mut self) -> cli::Output {
+    pub fn end(&mut self) -> command::Output {
         let deadline = Instant::now() + wait::PATIENCE;
         while self.listen(deadline) {}
         let left = deadline.saturating_duration_since(Instant::now());
         let status = wait::exit(&mut self.child, left).expect("a child can be waited for");
         let status = status.and_then(|status| status.code());
         let (command, stdout) = (self.command.clone(), std::mem::take(&mut self.heard));
-        cli::Output { command, status, stdout, stderr: Vec::new() }
+        command::Output { command, status, stdout, stderr: Vec::new() }
     }
 
     /// Hears a bit more; false at the end of the output or when the deadline has passed.
@@ -140,7 +138,7 @@ impl Session {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "$ {}\n{}", self.command, cli::text(&self.heard))
+        write!(f, "$ {}\n{}", self.command, command::text(&self.heard))
     }
 }
 
@@ -150,12 +148,6 @@ impl Drop for Session {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn client(arguments: &[&str]) -> Command {
-    let mut command = cli::command(&daemon::shared().place().socket());
-    command.args(arguments);
-    command
 }
 
 fn pty(rows: u16, columns: u16) -> rustix::io::Result<(OwnedFd, OwnedFd)> {

@@ -1,0 +1,111 @@
+//! Lists of tests, and the runtime that they judge.
+
+use std::{env, fs, path::PathBuf, process::Command};
+
+pub use libtest_mimic::{Arguments, Conclusion, Trial, run};
+use libtest_mimic::{Completion, Failed};
+
+use crate::{Running, host::Skip};
+
+/// The list of a module's tests; a function that is missing in it is reported as dead code.
+#[macro_export]
+macro_rules! tests {
+    ($($test:ident)*) => {
+        pub(crate) fn tests() -> Vec<$crate::list::Trial> {
+            let module = module_path!().rsplit("::").next().unwrap_or_default();
+            vec![$($crate::trial(module, stringify!($test), $test)),*]
+        }
+    };
+}
+
+/// What a test function may give back.
+pub trait Verdict {
+    fn completion(self) -> Result<Completion, Failed>;
+}
+
+impl Verdict for () {
+    fn completion(self) -> Result<Completion, Failed> {
+        Ok(Completion::Completed)
+    }
+}
+
+impl Verdict for Result<(), Skip> {
+    fn completion(self) -> Result<Completion, Failed> {
+        Ok(match self {
+            Ok(()) => Completion::Completed,
+            Err(Skip(reason)) => Completion::ignored_with(format!("skipped: {reason}")),
+        })
+    }
+}
+
+pub fn trial<V: Verdict + 'static>(module: &str, name: &str, test: fn() -> V) -> Trial {
+    Trial::ignorable_test(format!("{module}::{name}"), move || test().completion())
+}
+
+/// The command line of a test program. Tests wait for the engine most of the time, not for the
+/// processor, so there are more of them at once than processors.
+pub fn arguments() -> Arguments {
+    let mut arguments = Arguments::from_args();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert(2 * processors);
+    arguments
+}
+
+/// Those of `tests` that `RTN_VM_ONLY` chooses, an extended regular expression on
+/// `program::module::test`: `integration/vm/run --only`.
+///
+/// # Panics
+/// When grep(1) refuses it.
+pub fn chosen(program: &str, tests: Vec<Trial>) -> Vec<Trial> {
+    let only = env::var("RTN_VM_ONLY").unwrap_or_default();
+    if only.is_empty() {
+        return tests;
+    }
+    let names: String = tests.iter().map(|test| format!("{program}::{}\n", test.name())).collect();
+    let mut grep = Command::new("grep");
+    grep.args(["-E", "--", &only]);
+    let found = Running::start(grep, names.as_bytes()).end();
+    assert!(found.status < Some(2), "{found:?}");
+    let found = found.out();
+    let found: Vec<&str> = found.lines().collect();
+    let is_found = |test: &Trial| found.contains(&&*format!("{program}::{}", test.name()));
+    tests.into_iter().filter(is_found).collect()
+}
+
+/// Runs `tests`, those that the command line chooses, and then `rest`, whichever were chosen: what
+/// they left. True when nothing failed.
+pub fn all(arguments: Arguments, tests: Vec<Trial>, rest: Vec<Trial>) -> bool {
+    let passed = !run(&arguments, tests).has_failed();
+    let all = Arguments { filter: None, skip: Vec::new(), exact: false, ..arguments };
+    !run(&all, rest).has_failed() && passed
+}
+
+/// The runtime named by `RUNTIME`: an absolute path, a program in PATH, or rtn as last built.
+///
+/// # Errors
+/// That there is none, for the user.
+pub fn runtime() -> Result<PathBuf, String> {
+    let name = env::var("RUNTIME").unwrap_or_else(|_| "rtn".to_owned());
+    let found = match name.as_str() {
+        // An installed one is judged where nothing was built: in the machine of integration/vm.
+        "rtn" => built().or_else(|| in_path("rtn")),
+        path if path.starts_with('/') => Some(path.into()),
+        name => in_path(name),
+    };
+    let found = found.filter(|path| path.exists());
+    found.ok_or_else(|| format!("RUNTIME={name} is not built (`make build`), or not in PATH"))
+}
+
+/// The newest rtn beside this program: `<target>/<profile>/deps/<test>-…`.
+fn built() -> Option<PathBuf> {
+    let own = env::current_exe().ok()?;
+    let target = own.ancestors().nth(3)?;
+    let builds = ["release", "debug"].map(|profile| target.join(profile).join("rtn"));
+    let age = |path: &PathBuf| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    builds.into_iter().filter(|path| path.exists()).max_by_key(age)
+}
+
+fn in_path(name: &str) -> Option<PathBuf> {
+    let directories = env::var_os("PATH")?;
+    env::split_paths(&directories).map(|path| path.join(name)).find(|path| path.exists())
+}
