@@ -3,6 +3,7 @@
 # Each target installs the Debian packages that it needs and the machine lacks, which takes root.
 
 PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
 CARGO ?= cargo
 TARGET := x86_64-unknown-linux-gnu
 OUT := $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release
@@ -49,7 +50,7 @@ test: test-unit test-integration test-control test-conformance test-docker ## ev
 
 test-unit: ## the library, the command line and the benchmark
 	@scripts/packages $(PACKAGES_TEST)
-	$(RUN_TESTS) --workspace --exclude integration --exclude e2e-docker
+	$(RUN_TESTS) --workspace --exclude integration --exclude e2e-docker --exclude e2e-podman
 
 test-integration: build ## rtn on the real kernel
 	@scripts/packages $(PACKAGES_TEST)
@@ -96,8 +97,10 @@ bench: ## rtn beside crun, runc and the floor; BENCH="--rounds 20 --only run" pa
 build: ## the static release binary
 	$(CARGO) build --release --package rtn
 
-install: build ## rtn into PREFIX (/usr/local)
+install: build ## rtn into PREFIX (/usr/local), what podman and CRI-O read into SYSCONFDIR (/etc)
 	install -D -m 755 $(OUT)/rtn $(DESTDIR)$(PREFIX)/bin/rtn
+	install -D -m 644 -t $(DESTDIR)$(SYSCONFDIR)/containers/containers.conf.d etc/containers/containers.conf.d/50-rtn.conf
+	install -D -m 644 -t $(DESTDIR)$(SYSCONFDIR)/crio/crio.conf.d etc/crio/crio.conf.d/50-rtn.conf
 
 clean: ## remove everything that was built
 	$(CARGO) clean
