@@ -250,7 +250,7 @@ pub fn not_for(runtime: &Runtime, kinds: &[Kind], reason: &str) -> bool {
 }
 
 /// Returns from the test unless the runtime is one of these kinds; the reason is what the others
-/// lack.
+/// lack. With `rootless` before the kinds they lack it as an ordinary user's only.
 ///
 /// ```no_run
 /// # use integration::{Test, only_on};
@@ -261,6 +261,11 @@ pub fn not_for(runtime: &Runtime, kinds: &[Kind], reason: &str) -> bool {
 /// ```
 #[macro_export]
 macro_rules! only_on {
+    ($test:expr, rootless $kinds:tt, $reason:expr) => {
+        if $crate::Mode::current().is_rootless() {
+            $crate::only_on!($test, $kinds, $reason);
+        }
+    };
     ($test:expr, [$($kind:ident),+], $reason:expr) => {
         if $crate::host::not_for($test.runtime, &[$($crate::Kind::$kind),+], $reason) {
             return;

@@ -29,7 +29,6 @@ fn judge(test: &Test, fault: &Fault) -> Result<(), String> {
     let bundle = test.bundle_named(&fault.name.replace(' ', "-")).edit(fault.change);
     let directory = bundle.dir.to_string_lossy().into_owned();
     let output = test.call(&["create", "--bundle", &directory, test.id()]);
-    let left = test.differences();
     if output.status == 0 {
         test.call(&["delete", "--force", test.id()]);
         return if test.excuses(&[Kind::Runc, Kind::Crun], &format!("accepts this: {}", fault.name))
@@ -39,6 +38,7 @@ fn judge(test: &Test, fault: &Fault) -> Result<(), String> {
             say("accepted", &output)
         };
     }
+    let left = test.differences();
     if !left.is_empty() && !test.excuses(&[Kind::Crun], "leaves something behind") {
         return Err(format!("{}: left behind: {left:?}", fault.name));
     }

@@ -31,6 +31,7 @@ fn it_is_in_every_namespace_and_cgroup_of_the_container() {
 #[test]
 fn without_options_it_is_like_the_containers_own_process() {
     let test = Test::new();
+    only_on!(test, rootless [Rtn, Crun], "runc sets no additional groups for an ordinary user");
     only_on!(test, [Rtn, Runc], "crun takes root, not the user of the configuration");
     let bundle = test.bundle().edit(|config| {
         let process = &mut config["process"];
@@ -143,6 +144,7 @@ fn the_user_option_takes_numbers() {
 #[test]
 fn additional_groups_are_set() {
     let test = Test::new();
+    only_on!(test, rootless [Rtn, Crun], "runc sets no additional groups for an ordinary user");
     only_on!(test, [Rtn, Runc], "crun has no --additional-gids");
     let container = test.serve(test.bundle());
     let facts = container.exec_facts(&["-g", "100", "-g", "65534"]);
@@ -171,6 +173,7 @@ fn no_new_privileges_follows_the_option() {
 #[test]
 fn a_process_file_says_everything() {
     let test = Test::new();
+    only_on!(test, rootless [Rtn, Crun], "runc sets no additional groups for an ordinary user");
     let container = test.serve(test.bundle());
     let output = container.exec_process(&json!({
         "cwd": "/tmp",

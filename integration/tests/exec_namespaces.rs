@@ -48,6 +48,7 @@ fn every_namespace_of_a_container_is_entered() {
 #[test]
 fn an_id_that_is_not_mapped_cannot_be_entered_as() {
     let test = Test::new();
+    only_on!(test, rootless [Rtn, Crun], "runc cannot give its files to a user's subordinate id");
     needs!(Feature::UserNamespaces);
     let container = test.serve(test.bundle().user_namespace(HOST_ID, 1000));
     for options in [["--user", "1000"], ["--user", "0:1000"]] {
@@ -157,6 +158,7 @@ fn a_container_that_waits_for_start_is_entered_in_its_own_root() {
 #[test]
 fn limits_of_a_process_in_a_user_namespace_are_set_from_outside() {
     let test = Test::new();
+    only_on!(test, rootless [Rtn, Crun], "runc cannot give its files to a user's subordinate id");
     needs!(Feature::UserNamespaces);
     let limits = json!([
         { "type": "RLIMIT_NOFILE", "soft": 64, "hard": 128 },

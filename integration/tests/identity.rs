@@ -118,6 +118,7 @@ fn the_working_directory_may_be_one_that_the_user_may_not_enter() {
 #[test]
 fn a_working_directory_that_nobody_may_enter_is_an_error() {
     let test = Test::new();
+    only_on!(test, rootless [Rtn, Crun], "runc cannot give its files to a user's subordinate id");
     // Without CAP_DAC_OVERRIDE root of a user namespace is stopped by what belongs to others.
     needs!(Feature::UserNamespaces);
     let bundle = test.bundle().user_namespace(100_000, 1000);

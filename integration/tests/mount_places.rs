@@ -498,6 +498,7 @@ fn tmpcopyup_copies_nodes_and_attributes() {
 #[test]
 fn tmpcopyup_fills_what_becomes_read_only_and_in_a_user_namespace() {
     let test = Test::new();
+    only_on!(test, rootless [Rtn, Crun], "runc cannot give its files to a user's subordinate id");
     only_on!(test, [Rtn, Runc, Crun], "an extension of the runc family");
     let plain = test.bundle_named("plain");
     let mut bundles = vec![plain];

@@ -526,6 +526,7 @@ fn notify_hands_the_listener_and_the_state_to_the_agent() {
 #[test]
 fn notify_for_an_exec_tells_its_own_pid() {
     let test = Test::new();
+    only_on!(test, rootless [Rtn, Crun], "runc's exec of an ordinary user does not hand the listener over");
     only_on!(test, [Rtn, Runc], "crun has no listener for an exec");
     let (agent, bundle) = notifying(&test);
     let container = test.create(&bundle.serve());

@@ -226,6 +226,7 @@ fn cve_2019_5736_a_container_waits_for_another_in_its_pid_namespace() {
 fn cve_2016_9962_a_container_waits_for_another_in_its_pid_and_user_namespaces() {
     let test = Test::new().with_copied_runtime();
     needs!(Feature::UserNamespaces);
+    only_on!(test, rootless [Rtn, Crun], "runc cannot give its files to a user's subordinate id");
     // A pod with a user namespace of its own and shared processes.
     let hunter = Hunter::almighty(&test, test.bundle_named("hunter"));
     visit(&test, &hunter, test.bundle().user_namespace(100_000, 65_536), &["pid", "user"]);
@@ -236,6 +237,7 @@ fn cve_2016_9962_a_container_waits_for_another_in_its_pid_and_user_namespaces() 
 fn cve_2016_9962_a_container_with_a_user_namespace_waits_for_an_exec() {
     let test = Test::new().with_copied_runtime();
     needs!(Feature::UserNamespaces);
+    only_on!(test, rootless [Rtn, Crun], "runc cannot give its files to a user's subordinate id");
     let hunter = Hunter::almighty(&test, test.bundle());
     for _ in 0..30 {
         hunter.container.exec(&HARMLESS).ok();

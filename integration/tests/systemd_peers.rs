@@ -46,12 +46,13 @@ impl Peer {
         let peer = Self::none(test);
         let listener = UnixListener::bind(peer.runtime_dir.join("systemd/private")).expect("bind");
         let told = Arc::clone(&peer.told);
-        thread::spawn(move || {
+        let serve = move || {
             for stream in listener.incoming().flatten() {
                 let told = Arc::clone(&told);
-                thread::spawn(move || manner(stream, &told));
+                in_background(move || manner(stream, &told));
             }
-        });
+        };
+        in_background(serve);
         peer
     }
 
@@ -81,6 +82,11 @@ impl Peer {
         test.assert_clean();
         told
     }
+}
+
+/// Until the test ends.
+fn in_background(work: impl FnOnce() + Send + 'static) {
+    thread::Builder::new().spawn(work).expect("a thread");
 }
 
 impl Drop for Peer {

@@ -3,7 +3,7 @@
 use std::fs;
 
 use integration::{
-    Bundle, Kind, Test,
+    Bundle, Container, Kind, Test,
     console::{ConsoleSocket, Terminal},
     only_on,
     test::parse,
@@ -19,6 +19,17 @@ fn with_terminal(bundle: Bundle) -> Bundle {
     bundle.edit(|config| config["process"]["terminal"] = json!(true))
 }
 
+/// A container with a terminal, started, and the other side of the terminal.
+#[track_caller]
+fn started(test: &Test, bundle: Bundle) -> (Container<'_>, Terminal) {
+    let socket = ConsoleSocket::bind(test.dir().join("console"));
+    let path = socket.path().to_string_lossy();
+    let container = test.create_as("", &["--console-socket", &path], &with_terminal(bundle));
+    let terminal = socket.terminal();
+    container.start();
+    (container, terminal)
+}
+
 fn size(rows: u16, columns: u16) -> Winsize {
     Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
@@ -26,14 +37,10 @@ fn size(rows: u16, columns: u16) -> Winsize {
 #[test]
 fn the_master_arrives_on_the_console_socket() {
     let test = Test::new();
-    let socket = ConsoleSocket::bind(test.dir().join("console"));
-    let path = socket.path().to_string_lossy().into_owned();
-    let bundle = with_terminal(test.bundle()).edit(|config| {
+    let bundle = test.bundle().edit(|config| {
         config["process"]["consoleSize"] = json!({ "height": 33, "width": 99 });
     });
-    let container = test.create_as("", &["--console-socket", &path], &bundle);
-    let mut terminal = socket.terminal();
-    container.start();
+    let (container, mut terminal) = started(&test, bundle);
     let facts = parse(&terminal.rest());
     let tty = facts.tty.expect("a terminal");
     if !test
@@ -52,9 +59,7 @@ fn the_master_arrives_on_the_console_socket() {
 #[test]
 fn the_console_is_a_device_of_the_container() {
     let test = Test::new();
-    let socket = ConsoleSocket::bind(test.dir().join("console"));
-    let path = socket.path().to_string_lossy().into_owned();
-    let bundle = with_terminal(test.bundle()).args(&[
+    let bundle = test.bundle().args(&[
         "/bin/probe",
         "facts",
         "--stat",
@@ -62,9 +67,7 @@ fn the_console_is_a_device_of_the_container() {
         "--stat",
         "/dev/pts/0",
     ]);
-    let container = test.create_as("", &["--console-socket", &path], &bundle);
-    let mut terminal = socket.terminal();
-    container.start();
+    let (container, mut terminal) = started(&test, bundle);
     let facts = parse(&terminal.rest());
     let console = facts.stats["/dev/console"].as_ref().expect("/dev/console");
     assert_eq!((console.kind.as_str(), console.device), ("char", Some((136, 0))));
@@ -76,13 +79,8 @@ fn the_console_is_a_device_of_the_container() {
 #[test]
 fn what_is_typed_comes_in_and_what_is_written_comes_out() {
     let test = Test::new();
-    let socket = ConsoleSocket::bind(test.dir().join("console"));
-    let path = socket.path().to_string_lossy().into_owned();
-    let bundle =
-        with_terminal(test.bundle()).shell("stty -echo; echo go; read line; echo got $line");
-    let container = test.create_as("", &["--console-socket", &path], &bundle);
-    let mut terminal = socket.terminal();
-    container.start();
+    let bundle = test.bundle().shell("stty -echo; echo go; read line; echo got $line");
+    let (container, mut terminal) = started(&test, bundle);
     terminal.expect("go");
     terminal.type_line("hello");
     terminal.expect("got hello");
@@ -93,12 +91,7 @@ fn what_is_typed_comes_in_and_what_is_written_comes_out() {
 #[test]
 fn a_change_of_size_is_signalled() {
     let test = Test::new();
-    let socket = ConsoleSocket::bind(test.dir().join("console"));
-    let path = socket.path().to_string_lossy().into_owned();
-    let container =
-        test.create_as("", &["--console-socket", &path], &with_terminal(test.bundle()).serve());
-    let mut terminal = socket.terminal();
-    container.start();
+    let (container, mut terminal) = started(&test, test.bundle().serve());
     terminal.expect("ready");
     tcsetwinsize(&terminal.0, size(12, 34)).expect("TIOCSWINSZ");
     terminal.expect("SIGWINCH");
@@ -110,12 +103,7 @@ fn a_change_of_size_is_signalled() {
 #[test]
 fn interrupt_on_the_terminal_reaches_the_container() {
     let test = Test::new();
-    let socket = ConsoleSocket::bind(test.dir().join("console"));
-    let path = socket.path().to_string_lossy().into_owned();
-    let container =
-        test.create_as("", &["--console-socket", &path], &with_terminal(test.bundle()).serve());
-    let mut terminal = socket.terminal();
-    container.start();
+    let (container, mut terminal) = started(&test, test.bundle().serve());
     terminal.expect("ready");
     std::io::Write::write_all(&mut terminal.0, &[3]).expect("ctrl-c");
     while wait::next_line(&mut terminal.0).is_some_and(|line| !line.ends_with("SIGINT")) {}
@@ -125,14 +113,11 @@ fn interrupt_on_the_terminal_reaches_the_container() {
 #[test]
 fn a_user_owns_its_terminal() {
     let test = Test::new();
-    let socket = ConsoleSocket::bind(test.dir().join("console"));
-    let path = socket.path().to_string_lossy().into_owned();
-    let bundle = with_terminal(test.bundle())
+    let bundle = test
+        .bundle()
         .edit(|config| config["process"]["user"] = json!({ "uid": 1000, "gid": 1000 }))
         .args(&["/bin/probe", "facts", "--stat", "/dev/pts/0"]);
-    let container = test.create_as("", &["--console-socket", &path], &bundle);
-    let mut terminal = socket.terminal();
-    container.start();
+    let (container, mut terminal) = started(&test, bundle);
     let facts = parse(&terminal.rest());
     assert_eq!(facts.stats["/dev/pts/0"].as_ref().expect("the terminal").uid, 1000);
     container.wait();
@@ -214,13 +199,8 @@ fn a_console_socket_that_is_not_there_is_an_error() {
 #[test]
 fn a_large_output_on_a_terminal_is_complete() {
     let test = Test::new();
-    let socket = ConsoleSocket::bind(test.dir().join("console"));
-    let path = socket.path().to_string_lossy().into_owned();
-    let bundle =
-        with_terminal(test.bundle()).shell("stty -opost; head -c 300000 /dev/zero | tr '\\0' x");
-    let container = test.create_as("", &["--console-socket", &path], &bundle);
-    let mut terminal = socket.terminal();
-    container.start();
+    let bundle = test.bundle().shell("stty -opost; head -c 300000 /dev/zero | tr '\\0' x");
+    let (container, mut terminal) = started(&test, bundle);
     assert_eq!(terminal.rest().len(), 300_000);
     assert_eq!(container.wait(), 0);
     container.delete();

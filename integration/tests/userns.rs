@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use integration::{Feature, Kind, Test, host, needs, test::parse};
+use integration::{Feature, Kind, Test, host, needs, only_on, test::parse};
 use serde_json::json;
 
 const HOST_ID: u32 = 100_000;
@@ -11,6 +11,7 @@ const SIZE: u32 = 65_536;
 #[test]
 fn root_inside_is_somebody_else_outside() {
     let test = Test::new();
+    only_on!(test, rootless [Rtn, Crun], "runc cannot give its files to a user's subordinate id");
     needs!(Feature::UserNamespaces);
     let container = test.serve(test.bundle().user_namespace(HOST_ID, SIZE));
     let status =
@@ -56,6 +57,7 @@ fn several_ranges_are_mapped() {
 #[test]
 fn all_the_usual_mounts_and_devices_work() {
     let test = Test::new();
+    only_on!(test, rootless [Rtn, Crun], "runc cannot give its files to a user's subordinate id");
     needs!(Feature::UserNamespaces);
     let bundle = test.bundle().user_namespace(HOST_ID, SIZE).namespace("cgroup", None);
     let script = "echo x >/dev/null && head -c 3 /dev/zero | wc -c && ls /dev/pts /dev/mqueue /sys /dev/shm >/dev/null \
@@ -75,6 +77,7 @@ fn all_the_usual_mounts_and_devices_work() {
 #[test]
 fn files_that_it_makes_belong_to_the_mapped_user() {
     let test = Test::new();
+    only_on!(test, rootless [Rtn, Crun], "runc cannot give its files to a user's subordinate id");
     needs!(Feature::UserNamespaces);
     let bundle = test.bundle().user_namespace(HOST_ID, SIZE);
     let file = bundle.rootfs().join("file");
@@ -88,6 +91,7 @@ fn files_that_it_makes_belong_to_the_mapped_user() {
 #[test]
 fn it_has_capabilities_over_its_own_namespaces_only() {
     let test = Test::new();
+    only_on!(test, rootless [Rtn, Crun], "runc cannot give its files to a user's subordinate id");
     needs!(Feature::UserNamespaces);
     let all: Vec<&str> =
         probe::CAPABILITIES.iter().copied().filter(|cap| *cap != "CAP_SYS_RESOURCE").collect();
@@ -129,6 +133,7 @@ fn a_user_namespace_is_joined_by_path() {
 #[test]
 fn sysctls_of_a_user_namespaces_own_namespaces_are_set() {
     let test = Test::new();
+    only_on!(test, rootless [Rtn, Crun], "runc cannot give its files to a user's subordinate id");
     needs!(Feature::UserNamespaces);
     let path = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
     let bundle = test.bundle().user_namespace(HOST_ID, SIZE).edit(|config| {
@@ -141,6 +146,7 @@ fn sysctls_of_a_user_namespaces_own_namespaces_are_set() {
 #[test]
 fn a_terminal_belongs_to_the_mapped_user() {
     let test = Test::new();
+    only_on!(test, rootless [Rtn, Crun], "runc cannot give its files to a user's subordinate id");
     needs!(Feature::UserNamespaces);
     let socket = integration::console::ConsoleSocket::bind(test.dir().join("console"));
     let bundle = test
@@ -161,6 +167,7 @@ fn a_terminal_belongs_to_the_mapped_user() {
 #[test]
 fn exec_enters_it_as_a_mapped_user() {
     let test = Test::new();
+    only_on!(test, rootless [Rtn, Crun], "runc cannot give its files to a user's subordinate id");
     needs!(Feature::UserNamespaces);
     let container = test.serve(test.bundle().user_namespace(HOST_ID, SIZE));
     let facts = container.exec_facts(&["--user", "1000:1000"]);
