@@ -41,7 +41,6 @@ impl Peer {
         Self { runtime_dir, told: Arc::default(), hidden }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a test clones nothing: it executes the runtime")]
     fn new(test: &Test, manner: Manner) -> Self {
         let peer = Self::none(test);
         let listener = UnixListener::bind(peer.runtime_dir.join("systemd/private")).expect("bind");
