@@ -315,7 +315,9 @@ pub fn cgroup_of(pid: i32, controller: &str) -> PathBuf {
             controllers.split(',').any(|name| name == wanted).then_some(path)
         })
     };
-    let (name, path) = match (path_with(controller), path_with("")) {
+    // A container of a host with v1 has the lines of that and nothing to look them up in.
+    let v1 = path_with(controller).filter(|_| hierarchy(controller).is_some());
+    let (name, path) = match (v1, path_with("")) {
         (Some(path), _) => (controller, path),
         (None, Some(path)) => ("", path),
         (None, None) => panic!("no controller {controller:?} in {text}"),
