@@ -22,7 +22,7 @@ PACKAGES_TREE := $(PACKAGES_BUILD) mmdebstrap iproute2 jq
 # Before trixie virtiofsd is a part of QEMU's packages.
 PACKAGES_VM = $(PACKAGES_TREE) qemu-system-x86 e2fsprogs zstd lz4 \
 	$(shell apt-cache show virtiofsd >/dev/null 2>&1 && echo virtiofsd)
-PACKAGES_TEST := $(PACKAGES_BENCH) containerd docker.io iproute2 iptables procps python3-seccomp uidmap
+PACKAGES_TEST := $(PACKAGES_BENCH) jq containerd docker.io iproute2 iptables procps python3-seccomp uidmap
 
 # One process per test where it is installed; the tests themselves do not care.
 NEXTEST := $(shell command -v cargo-nextest)
@@ -31,11 +31,18 @@ NEXTEST := $(shell command -v cargo-nextest)
 RETRIES := $(if $(NEXTEST),--retries 2)
 RUN_TESTS := $(if $(NEXTEST),$(CARGO) nextest run --no-fail-fast,$(CARGO) test --no-fail-fast)
 
-# What `make test-systemd` and `make test-vm` run, and on whose kernel the latter.
-SUITES ?= integration
+# integration/vm/suites: each mode of the integration tests, and the rest of what runs without a
+# kernel of its own.
+MODES := integration integration-systemd integration-rootless
+SUITES_SYSTEMD := $(MODES) integration-nocgroup conformance docker docker-cgroupfs
+ONLY_OPTION = $(if $(ONLY),--only '$(ONLY)')
+# These judge files that are there without any controller, too, and what is in them with one.
+CGROUP_TESTS := ^(cgroups_v2|cgroups_v2_place|systemd|rootless_systemd|update_events)::
+# Whose kernel an emulated machine has.
 KERNEL ?= trixie
 
-.PHONY: help demo test test-unit test-integration test-control test-docker test-conformance conformance test-systemd test-vm check bench \
+.PHONY: help demo test test-unit test-integration test-control test-docker test-conformance conformance test-systemd test-vm test-controllers \
+	check bench \
 	build install clean
 
 help: ## this list
@@ -54,7 +61,7 @@ test-unit: ## the library, the command line and the benchmark
 
 test-integration: build ## rtn on the real kernel
 	@scripts/packages $(PACKAGES_TEST)
-	RUNTIME=$(abspath $(OUT))/rtn $(RUN_TESTS) --package integration
+	CARGO="$(CARGO)" integration/vm/run --machine host $(ONLY_OPTION) integration
 
 test-control: ## the same tests judge runc: a test that fails here tests nothing
 	@scripts/packages $(PACKAGES_TEST)
@@ -66,11 +73,16 @@ test-docker: build ## rtn under a dockerd of its own
 
 test-systemd: ## rtn on cgroup v2 under systemd, in a container on this kernel (integration/vm)
 	@scripts/packages $(PACKAGES_TREE)
-	CARGO="$(CARGO)" integration/vm/run --machine container $(if $(ONLY),--only '$(ONLY)') $(SUITES)
+	CARGO="$(CARGO)" integration/vm/run --machine container $(ONLY_OPTION) $(or $(SUITES),$(SUITES_SYSTEMD))
 
 test-vm: ## the same with all controllers, in an emulated machine on a kernel of its own
 	@scripts/packages $(PACKAGES_VM)
-	CARGO="$(CARGO)" integration/vm/run --machine $(KERNEL) $(if $(ONLY),--only '$(ONLY)') $(SUITES)
+	CARGO="$(CARGO)" integration/vm/run --machine $(KERNEL) $(ONLY_OPTION) $(or $(SUITES),integration)
+
+test-controllers: ## of test-vm what test-systemd, run before, had to skip, and all about cgroups
+	@scripts/packages $(PACKAGES_VM)
+	CARGO="$(CARGO)" integration/vm/run --machine $(KERNEL) --skipped-by container \
+		--only '$(or $(ONLY),$(CGROUP_TESTS))' $(or $(SUITES),$(MODES))
 
 test-conformance: build ## rtn by the runtime specification; CONFORMANCE="hooks mounts" takes a part
 	@scripts/packages $(PACKAGES_TEST)
