@@ -24,7 +24,9 @@ pub fn import(directory: &Path, mut import: Command) -> io::Result<()> {
     let rootfs = directory.join("rootfs");
     populate(&rootfs)?;
     let mut tar = Command::new("tar");
-    let mut tar = tar.arg("-C").arg(&rootfs).args(["-c", "."]).stdout(Stdio::piped()).spawn()?;
+    // Root's, whoever has made them: an id that a container's map lacks would be nobody's.
+    tar.args(["--owner=0", "--group=0", "-c", "-C"]).arg(&rootfs).arg(".");
+    let mut tar = tar.stdout(Stdio::piped()).spawn()?;
     let archive = tar.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
     import.stdin(archive).stdout(Stdio::null());
     end(import.spawn()?, "import")?;

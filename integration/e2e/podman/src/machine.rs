@@ -36,7 +36,7 @@ pub fn import() {
     populate(&root).unwrap_or_else(|error| panic!("{}: {error}", root.display()));
     let archive = root.with_extension("tar");
     let mut tar = Command::new("tar");
-    tar.arg("-C").arg(&root).arg("-cf").arg(&archive).arg(".");
+    tar.args(["--owner=0", "--group=0", "-C"]).arg(&root).arg("-cf").arg(&archive).arg(".");
     Running::start(tar, b"").end().ok();
     let init = "CMD [\"/sbin/init\"]";
     Podman::call(&["import", "-q", "--change", init, &archive.to_string_lossy(), MACHINE]).ok();

@@ -2,9 +2,9 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use e2e_podman::{Container, IDLE, Skip, host, needs_root, needs_user, podman, run, wait};
+use e2e_podman::{Container, IDLE, Skip, host, needs_root, needs_user, podman, run};
 
-/// podman makes a copy of the image for each map, and two of them at once fail over each other.
+/// Containers with a map of their own, one at a time.
 static MAPS: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
@@ -108,14 +108,10 @@ fn user_namespace_without_the_user() -> Result<(), Skip> {
 
 fn user_namespace_by_itself() -> Result<(), Skip> {
     needs_user()?;
+    // A container that has all ids of the user would leave none.
     let _alone = alone();
-    // While a container of another test has all ids of the user, there are none left.
-    let map = wait::until("there are 500 free ids", || {
-        let output = run(&["--userns=auto:size=500"], &["cat", "/proc/self/uid_map"]);
-        (output.status == Some(0)).then(|| output.out())
-    });
-    let map: Vec<_> = map.split_whitespace().collect();
-    assert_eq!((map.len(), map[0], map[2]), (3, "0", "500"), "{map:?}");
+    let map = map(&["--userns=auto:size=500"]);
+    assert_eq!((map.len(), map[0][0], map[0][2]), (1, 0, 500), "{map:?}");
     Ok(())
 }
 
@@ -132,8 +128,8 @@ fn exec_in_a_mapped_container() {
     let container = Container::start(&["--uidmap", "0:10000:1000", "--user", "7"], IDLE);
     let outer = host::status(container.pid(), "Uid");
     let outer: u32 = outer.split(' ').next().and_then(|uid| uid.parse().ok()).unwrap_or_default();
-    // For an ordinary user, the map is one of their subordinate ids.
-    assert!(outer > 10000 && outer % 10 == 7 || outer == 10007, "{outer}");
+    // For an ordinary user, that is one of the subordinate ids.
+    assert!(outer > 10000, "{outer}");
     assert_eq!(container.exec(&[], &["id", "-u"]).ok(), "7");
     let process = host::namespace(container.pid(), "user");
     container.exec(&["-d"], &["sleep", "2000"]).ok();

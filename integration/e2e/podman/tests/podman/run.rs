@@ -194,8 +194,9 @@ fn signals_to_the_client_reach_the_command() {
 
 fn timeout_kills() {
     let (container, _) = Container::ran(&["--timeout", "1"], IDLE);
-    container.wait();
-    assert_eq!((container.status(), container.pid()), ("exited".to_owned(), 0));
+    // "stopped" until podman has cleaned up.
+    wait::until("it has ended", || (container.status() == "exited").then_some(()));
+    assert_eq!(container.pid(), 0);
 }
 
 fn rm_removes_the_container() {
