@@ -82,6 +82,29 @@ fn an_ordinary_user_creates_executes_and_deletes() {
     as_user(&test, 4243, &["delete", "--force", test.id()]).ok();
 }
 
+/// The first process is not dumpable while it is made, and exec's never is: files of theirs in /proc
+/// are not the user's.
+#[test]
+fn an_ordinary_user_enters_what_waits_for_start() {
+    let test = Test::new();
+    only_on!(test, [Rtn, Runc], "crun 1.8 cannot");
+    needs!(Feature::UserNamespaces);
+    let bundle = rootless_bundle(&test, 4248).serve();
+    let dir = bundle.dir.to_string_lossy().into_owned();
+    as_user(&test, 4248, &["create", "--bundle", &dir, test.id()]).ok();
+    let file = test.dir().join("process.json");
+    let process = json!({ "cwd": "/", "user": { "uid": 0, "gid": 0 }, "oomScoreAdj": 321,
+                          "args": ["/bin/probe", "facts"] });
+    fs::write(&file, process.to_string()).expect("process.json");
+    let process = file.to_string_lossy();
+    let facts = parse(as_user(&test, 4248, &["exec", "--process", &process, test.id()]).ok());
+    assert_eq!(facts.uid_map, [(0, 4248, 1)]);
+    if !test.excuses(&[Kind::Runc], "runc's exec takes no oomScoreAdj") {
+        assert_eq!(facts.oom_score_adj, 321);
+    }
+    as_user(&test, 4248, &["delete", "--force", test.id()]).ok();
+}
+
 #[test]
 fn an_ordinary_user_maps_its_subordinate_ids() {
     let test = Test::new();
@@ -323,7 +346,7 @@ fn delegated_cgroups_are_used() {
 #[test]
 fn a_cgroup_that_is_refused_is_left_out_unless_it_was_asked_for() {
     let test = Test::new();
-    needs!(Feature::UserNamespaces, Feature::CgroupV1("pids"));
+    needs!(Feature::UserNamespaces, Feature::Controller("freezer"));
     only_on!(test, [Rtn, Runc], "crun leaves it out even then");
     let bundle = rootless_bundle(&test, 10_009);
     let dir = bundle.dir.to_string_lossy().into_owned();

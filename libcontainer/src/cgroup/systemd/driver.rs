@@ -88,10 +88,12 @@ impl Driver for Systemd<'_> {
 
     fn apply(&self, limits: &Limits) -> Result<()> {
         self.files.apply(limits)?;
-        match limits.properties.is_empty() {
-            true => Ok(()),
-            false => Manager::of(self.unit)?.set(&limits.properties),
+        if limits.properties.is_empty() {
+            return Ok(());
         }
+        Manager::of(self.unit)?.set(&limits.properties)?;
+        // Over what systemd has rounded to its own units.
+        self.files.apply(limits)
     }
 
     fn remove(&self) -> Result<()> {
