@@ -3,6 +3,11 @@
 
 use std::{cell::Cell, os::fd::OwnedFd, path::Path};
 
+use rustix::{
+    fs::{Access, access},
+    io::Errno,
+};
+
 use super::{manager::Manager, properties::Property, unit::Unit};
 use crate::{
     cgroup::{Driver, Entry, Limits, Place, fs::Cgroupfs},
@@ -13,6 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub(in crate::cgroup) struct Systemd<'a> {
     unit: &'a Unit,
+    place: &'a Place,
     files: Cgroupfs<'a>,
     /// While a creation lasts, whether the unit is ours: one of its name may be somebody else's.
     creation: Cell<Option<Started>>,
@@ -26,7 +32,7 @@ enum Started {
 
 impl<'a> Systemd<'a> {
     pub(in crate::cgroup) fn new(unit: &'a Unit, place: &'a Place) -> Self {
-        Self { unit, files: Cgroupfs::inside_unit(place), creation: Cell::new(None) }
+        Self { unit, place, files: Cgroupfs::inside_unit(place), creation: Cell::new(None) }
     }
 
     fn start(&self, pid: Option<i32>, properties: &[Property]) -> Result<()> {
@@ -34,6 +40,13 @@ impl<'a> Systemd<'a> {
         Manager::of(self.unit)?.start(pid, properties)?;
         self.creation.set(Some(Started::Yes));
         Ok(())
+    }
+
+    /// A scope takes its cgroup along. systemd forgets it before it hears of anything else, and would
+    /// look for a file of its name if it were asked about it.
+    fn has_ended(&self) -> bool {
+        let gone = |path: &Path| matches!(access(path, Access::EXISTS), Err(Errno::NOENT));
+        !self.unit.is_slice() && self.place.unified().is_some_and(gone)
     }
 
     /// Does what follows the start of the unit, which a failure ends.
@@ -99,6 +112,9 @@ impl Driver for Systemd<'_> {
     fn remove(&self) -> Result<()> {
         if self.creation.get() == Some(Started::No) {
             return Ok(());
+        }
+        if self.has_ended() {
+            return self.files.remove();
         }
         // The unit ends by itself when its last process has ended; asked for, it has ended when
         // this returns, and its name is free.
