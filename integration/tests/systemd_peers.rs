@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use integration::{Feature, Output, Test, needs, only_on, wait};
+use integration::{Feature, Output, Test, host, needs, only_on, wait};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 const OWN_WORDS: &str = "runc and crun have words of their own, and wait without end";
@@ -343,10 +343,18 @@ fn a_systemd_that_falls_silent_disturbs_as_little_as_it_can() {
     {
         peer.call(&test, "400ms", call).ok();
     }
-    let delete = ["delete", "--force", test.id()];
+    // While something is in the unit it does not end by itself.
+    let init = test.call(&["state", id]).json()["pid"].as_i64().expect("a pid") as i32;
+    let procs = host::cgroup_of(init, "").join("cgroup.procs");
+    let mut other =
+        Command::new("/bin/busybox").args(["sleep", "1000"]).spawn().expect("a process");
+    fs::write(procs, other.id().to_string()).expect("the process moves");
+    let delete = ["delete", "--force", id];
     let output = peer.call(&test, "400ms", &delete);
     drop(peer);
     output.fails_with("systemd did not answer within 400ms");
-    assert_eq!(test.call(&["state", test.id()]).json()["status"], "stopped");
+    assert_eq!(test.call(&["state", id]).json()["status"], "stopped");
     test.call(&delete).ok();
+    let ended = other.wait().expect("systemd ends what is left in a unit");
+    assert!(!ended.success(), "{ended}");
 }

@@ -119,7 +119,7 @@ impl Driver for Systemd<'_> {
         // The unit ends by itself when its last process has ended; asked for, it has ended when
         // this returns, and its name is free.
         let stopped = Manager::of(self.unit).and_then(|mut manager| manager.stop());
-        self.files.remove()?;
-        stopped
+        let removed = self.files.remove();
+        stopped.and(removed)
     }
 }
