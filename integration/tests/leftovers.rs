@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Read,
     path::PathBuf,
     process::{Command, Stdio},
 };
@@ -62,8 +63,11 @@ fn a_state_directory_and_a_file_are_seen() {
 fn a_process_is_seen() {
     let test = Test::new();
     let mut command = Command::new("/bin/busybox");
-    command.args(["sh", "-c", "read line; exit", test.id()]).stdin(Stdio::piped());
-    let mut process = command.spawn().expect("a process");
+    command.args(["sh", "-c", "echo; read line; exit", test.id()]);
+    let mut process =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a process");
+    // Its parent goes on before it has its command line.
+    process.stdout.as_mut().expect("a pipe").read_exact(&mut [0]).expect("it runs");
     let found = test.differences();
     process.kill().and_then(|()| process.wait()).expect("the process ends");
     assert!(found.iter().any(|line| line.starts_with("process")), "{found:?}");
