@@ -207,7 +207,7 @@ fn in_a_cgroup_namespace_its_own_cgroup_is_the_root_and_what_it_sees() {
 #[test]
 fn without_a_cgroup_namespace_it_sees_the_tree_and_the_hosts_options_stay() {
     let test = Test::new();
-    needs!(Feature::CgroupV2("pids"));
+    needs!(Feature::Root, Feature::CgroupV2("pids"));
     only_on!(test, [Rtn], "the options are lost (opencontainers/runc issue 5258)");
     let bundle = test.bundle().mount(json!({
         "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
@@ -225,7 +225,7 @@ fn without_a_cgroup_namespace_it_sees_the_tree_and_the_hosts_options_stay() {
 #[test]
 fn a_cgroup_is_given_to_the_user_namespace_that_may_write_to_it() {
     let test = Test::new();
-    needs!(Feature::CgroupV2("pids"), Feature::UserNamespaces);
+    needs!(Feature::Root, Feature::CgroupV2("pids"), Feature::UserNamespaces);
     let bundle = test.bundle().user_namespace(100_000, 65_536).namespace("cgroup", None);
     let bundle = bundle.mount(json!({
         "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",

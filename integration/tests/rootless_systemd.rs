@@ -206,6 +206,25 @@ fn root_of_a_users_namespace_has_the_users_systemd() {
     }
 }
 
+/// As systemd in a container does, and exec follows it.
+#[test]
+fn a_container_divides_its_own_cgroup() {
+    let test = Test::new();
+    needs!(Feature::UserManager);
+    let bundle = test.bundle().namespace("cgroup", None).mount(json!({
+        "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["rw"],
+    }));
+    let script = "mkdir /sys/fs/cgroup/init && echo 0 >/sys/fs/cgroup/init/cgroup.procs && \
+                  exec probe serve";
+    let mut container = test.start(&bundle.shell(script));
+    container.expect("ready");
+    let below = host::cgroup_of(container.pid, "");
+    let exec = container.exec(&["/bin/cat", "/sys/fs/cgroup/init/cgroup.procs"]);
+    container.remove();
+    assert!(below.ends_with(format!("runc-{}.scope/init", test.id())), "{below:?}");
+    assert_eq!(exec.ok().lines().next(), Some("1"));
+}
+
 #[test]
 fn a_controller_that_is_not_delegated_is_told() {
     let test = Test::new();
