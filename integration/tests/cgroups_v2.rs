@@ -477,3 +477,15 @@ fn statistics_come_from_the_files_of_v2() {
         number("/memory/psi/full/total");
     }
 }
+
+/// By its controller, or one by one.
+#[test]
+fn the_number_of_processes_is_known_in_any_case() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("cgroup"));
+    only_on!(test, [Rtn, Runc], "crun 1.8 counts with the controller alone");
+    let container = test.serve(test.bundle());
+    let stats = container.call(&["events", "--stats"]).json();
+    container.remove();
+    assert_eq!(stats["data"]["pids"]["current"], 1, "{stats}");
+}

@@ -220,6 +220,7 @@ fn unified(place: &Place, source: &Source, stats: &mut Stats) -> Result<()> {
     }
     if here("pids") {
         pids(source, &mut stats.pids)?;
+        v2::pids(source, &mut stats.pids)?;
     }
     if here("blkio") {
         v2::io(source, &mut stats.blkio)?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Amount, Blkio, BlkioEntry, Cpu, Hugetlb, Memory, Psi, Source, Stall};
+use super::{Amount, Blkio, BlkioEntry, Cpu, Hugetlb, Memory, Pids, Psi, Source, Stall};
 use crate::{
     cgroup::{
         apply::page_sizes,
@@ -53,6 +53,16 @@ fn amount(source: &Source, prefix: &str) -> Result<Amount> {
         max: number("peak")?,
         failcnt: value_of(&events, "max").unwrap_or(0),
     })
+}
+
+/// Without the controller its processes can be counted still, as runc does.
+pub(super) fn pids(source: &Source, pids: &mut Pids) -> Result<()> {
+    if pids.current == 0 {
+        let found = source.dir.pids();
+        let found = found.map_err(|cause| source.dir.failed("read", "cgroup.procs", cause))?;
+        pids.current = found.len() as u64;
+    }
+    Ok(())
 }
 
 pub(super) fn io(source: &Source, blkio: &mut Blkio) -> Result<()> {
