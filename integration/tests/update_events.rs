@@ -249,6 +249,8 @@ fn events_come_until_the_container_has_ended() {
         assert_eq!((&event["type"], &event["id"]), (&json!("stats"), &json!(test.id())));
     }
     container.remove();
+    // Or it would wait for somebody to read what it said meanwhile.
+    wait::rest(&mut output);
     assert_eq!(wait::exit_status(&mut events, &command), 0);
 }
 

@@ -81,7 +81,8 @@ fn watch(container: &Container, interval: Duration) -> Result<()> {
     loop {
         let left = next.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            next += interval;
+            // Not `+=`: on a slow machine there would be figures without end, and no event.
+            next = Instant::now() + interval;
             // A reading that fails once, between two others, is no reason to stop watching.
             stats(container).unwrap_or_else(|error| log::warning(&error.to_string()));
             continue;
