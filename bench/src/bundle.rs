@@ -29,16 +29,19 @@ pub(crate) enum Settings {
     Docker,
     /// `rtn spec`, running until it is killed.
     Sleep,
+    /// `rtn spec` with limits, running `true`.
+    Crowd,
 }
 
 impl Settings {
-    const ALL: [Self; 3] = [Self::Default, Self::Docker, Self::Sleep];
+    const ALL: [Self; 4] = [Self::Default, Self::Docker, Self::Sleep, Self::Crowd];
 
     fn name(self) -> &'static str {
         match self {
             Self::Default => "default",
             Self::Docker => "docker",
             Self::Sleep => "sleep",
+            Self::Crowd => "crowd",
         }
     }
 
@@ -155,6 +158,11 @@ impl Bundles {
         config["process"]["args"] = json!(settings.args());
         config["process"]["terminal"] = json!(false);
         config["root"]["path"] = json!(self.rootfs());
+        if settings == Settings::Crowd {
+            config["linux"]["resources"]["pids"] = json!({"limit": 64});
+            config["linux"]["resources"]["memory"] = json!({"limit": 64 << 20});
+        }
+        leave_out_missing_controllers(&mut config);
         self.write_to(&self.bundle(settings, false), &config)?;
         config["linux"]["cgroupsPath"] = json!(format!("/{}", self.nested_cgroup()));
         self.write_to(&self.bundle(settings, true), &config)
@@ -172,6 +180,20 @@ impl Drop for Bundles {
         // A mount that a broken runtime left in here makes this fail, and must not be followed.
         if let Err(error) = fs::remove_dir_all(&self.directory) {
             eprintln!("bench: cannot remove {}: {error}", self.directory.display());
+        }
+    }
+}
+
+/// A host with v1 hierarchies shows few controllers in a v2 one, and runc fails without their files.
+fn leave_out_missing_controllers(config: &mut Value) {
+    let Ok(offered) = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers") else { return };
+    let has = |name: &str| offered.split_ascii_whitespace().any(|offered| offered == name);
+    let Some(resources) = config["linux"]["resources"].as_object_mut() else { return };
+    for (key, controller) in
+        [("memory", "memory"), ("cpu", "cpu"), ("pids", "pids"), ("blockIO", "io")]
+    {
+        if !has(controller) {
+            resources.remove(key);
         }
     }
 }

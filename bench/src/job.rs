@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// An argument of a command line.
-type Arg<'a> = &'a dyn AsRef<OsStr>;
+pub(crate) type Arg<'a> = &'a dyn AsRef<OsStr>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Workload {
@@ -171,7 +171,7 @@ impl<'a> Bench<'a> {
         )]
     }
 
-    fn oci_command(&self, runtime: &Runtime, args: &[Arg<'_>]) -> Step {
+    pub(crate) fn oci_command(&self, runtime: &Runtime, args: &[Arg<'_>]) -> Step {
         let root = self.bundles.state_root(runtime);
         let mut all: Vec<Arg<'_>> = vec![&"--root", &root];
         all.extend(args);
@@ -244,12 +244,12 @@ impl<'a> Bench<'a> {
 
     // --- names ---
 
-    fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         self.next.set(self.next.get() + 1);
         format!("{}{}", prefix(), self.next.get())
     }
 
-    fn pid_file(&self, id: &str) -> PathBuf {
+    pub(crate) fn pid_file(&self, id: &str) -> PathBuf {
         self.bundles.directory.join(format!("{id}.pid"))
     }
 

@@ -5,6 +5,7 @@
 //! all: a fast failure would look like a fast runtime.
 
 mod bundle;
+mod crowd;
 mod job;
 mod memory;
 mod report;
@@ -41,6 +42,9 @@ pub(crate) struct Options {
     /// The cgroup hierarchy that the runtimes see, in a mount namespace of the benchmark's own
     #[arg(long, value_enum, default_value_t = View::V1)]
     view: View,
+    /// Nothing but this many containers at once through systemd, and PID 1's time for each
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["only", "view", "out"])]
+    at_once: Option<usize>,
     /// Only these workloads
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Workload>,
@@ -74,13 +78,24 @@ fn run(options: &Options) -> Result<()> {
         return Err(Error::new(Kind::InvalidConfig, "cannot measure in 0 rounds"));
     }
     let runtimes = runtime::choose(&options.runtime, &options.runtimes)?;
-    view::enter(options.view)?;
+    let view = match options.at_once {
+        Some(_) => crowd::check().map(|()| View::Host)?,
+        None => options.view,
+    };
+    view::enter(view)?;
     job::adopt_orphans()?;
     let bundles = Bundles::create(&runtimes)?;
     let seed = options.seed.unwrap_or_else(stats::fresh_seed);
-    let mut report = Report::new(options.view, options.rounds, seed, &runtimes);
+    let mut report = Report::new(view, options.rounds, seed, &runtimes);
     print!("{}", report.head());
     let (bench, mut order) = (Bench::new(&bundles), Shuffle::new(seed));
+    if let Some(size) = options.at_once {
+        let before = Before::new()?;
+        let table = crowd::measure(&bench, &runtimes, (size, options.rounds), &mut order)?;
+        before.check(&bundles)?;
+        print!("{table}{}", report.close());
+        return Ok(());
+    }
     for workload in job::selected(&options.only) {
         let before = Before::new()?;
         let rows = measure(&bench, workload, &runtimes, options.rounds, &mut order)

@@ -65,25 +65,51 @@ pub(crate) fn take(steps: &[Step]) -> Result<Sample> {
     })
 }
 
+/// Starts all commands, and then waits for the end of each.
+pub(crate) fn all_at_once(steps: &[Step]) -> Result<()> {
+    let mut log = Log::new()?;
+    let mut started = Vec::new();
+    for step in steps {
+        if let Step::Run(command) = step {
+            started.push((command, spawn(command, &log)?));
+        }
+    }
+    // All are waited for, whatever the first of them says.
+    let ends: Vec<_> =
+        started.iter_mut().map(|(command, child)| end(command, child, &mut log)).collect();
+    ends.into_iter().collect()
+}
+
 fn usage() -> Result<Usage> {
     getrusage(UsageWho::RUSAGE_CHILDREN).doing(|| "cannot read the children's resource usage")
 }
 
 fn run(command: &[OsString], log: &mut Log) -> Result<()> {
-    let line = || command.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    let mut child = Command::new(&command[0])
+    let mut child = spawn(command, log)?;
+    end(command, &mut child, log)
+}
+
+fn line(command: &[OsString]) -> String {
+    command.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+fn spawn(command: &[OsString], log: &Log) -> Result<Child> {
+    Command::new(&command[0])
         .args(&command[1..])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log.writer()?)
         .spawn()
-        .doing(|| format!("cannot run {}", line()))?;
-    if !await_exit(Pid::from_child(&child))? {
-        stop(&mut child)?;
-        return Err(failed(&line(), "no end after 60 s", log));
+        .doing(|| format!("cannot run {}", line(command)))
+}
+
+fn end(command: &[OsString], child: &mut Child, log: &mut Log) -> Result<()> {
+    if !await_exit(Pid::from_child(child))? {
+        stop(child)?;
+        return Err(failed(&line(command), "no end after 60 s", log));
     }
     let status = child.wait().doing(|| "cannot wait")?;
-    if status.success() { Ok(()) } else { Err(failed(&line(), &status.to_string(), log)) }
+    if status.success() { Ok(()) } else { Err(failed(&line(command), &status.to_string(), log)) }
 }
 
 fn stop(child: &mut Child) -> Result<()> {

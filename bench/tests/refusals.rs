@@ -62,3 +62,17 @@ fn a_process_left_behind_is_not_reported() {
     // Some seconds longer than the benchmark takes; nobody waits for it.
     refused(&bench("lingering", "sleep 5 >/dev/null 2>&1 &"), "still runs");
 }
+
+/// Where PID 1 is systemd this would take its time, and hold.
+#[test]
+fn time_of_a_systemd_that_is_not_there_is_not_measured() {
+    let pid_one = fs::read_to_string("/proc/1/comm").expect("PID 1");
+    if pid_one.trim_end() == "systemd" {
+        return eprintln!("skipped: this machine has a systemd");
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_bench"))
+        .args(["--at-once", "1", "--rounds", "1", "--runtimes", "true", "--runtime", "true=true"])
+        .output()
+        .expect("the benchmark");
+    refused(&output, &format!("cannot measure systemd's time: PID 1 is {:?}", pid_one.trim_end()));
+}
