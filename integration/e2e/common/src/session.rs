@@ -11,9 +11,10 @@ use std::{
 
 use rustix::{
     fs::{Mode, OFlags, open},
+    io::ioctl_fionread,
     process::{Pid, Signal, kill_process},
-    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
-    termios::{Winsize, tcsetwinsize},
+    pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, ptsname, unlockpt},
+    termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize},
 };
 
 use crate::{command, wait};
@@ -82,6 +83,38 @@ impl Session {
         let input = self.input.as_mut().expect("the input is open");
         input.write_all(words.as_bytes()).expect("the command reads");
         self
+    }
+
+    /// Types a sequence of keys at which the client leaves, until it has: each key when the last
+    /// one was read, since what comes together may be taken for text (terminals only).
+    #[track_caller]
+    pub fn leave(&mut self, keys: &str) -> command::Output {
+        let deadline = Instant::now() + wait::PATIENCE;
+        for key in keys.chars().cycle() {
+            while !self.ended() && !self.reads_keys() {
+                assert!(Instant::now() < deadline, "does not leave: {self:?}");
+                self.listen(Instant::now() + AGAIN);
+            }
+            if self.ended() {
+                break;
+            }
+            self.send(key.encode_utf8(&mut [0; 4])).listen(Instant::now() + AGAIN);
+        }
+        self.end()
+    }
+
+    fn ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_some()
+    }
+
+    /// Whether the client has the terminal give it every key (termios(3), "raw mode"), and has read
+    /// those that were typed.
+    fn reads_keys(&self) -> bool {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let theirs = ioctl_tiocgptpeer(&self.output, flags).expect("a terminal");
+        let modes = tcgetattr(&theirs).expect("a terminal").local_modes;
+        let unread = ioctl_fionread(&theirs).expect("a terminal");
+        !modes.contains(LocalModes::ICANON) && unread == 0
     }
 
     /// Ends the input: the command reads end of file (pipes only).

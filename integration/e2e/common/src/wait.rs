@@ -36,6 +36,10 @@ pub fn ready(fd: BorrowedFd<'_>, events: PollFlags, deadline: Instant) -> bool {
 
 /// Waits for the end of `child`; one that outlives the deadline is killed, and `None` comes back.
 pub fn exit(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStatus>> {
+    // Of one that was waited for already there is no descriptor to be had.
+    if let Some(status) = child.try_wait()? {
+        return Ok(Some(status));
+    }
     let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
     if readable(pidfd.as_fd(), Instant::now() + patience) {
         return child.wait().map(Some);

@@ -164,6 +164,11 @@ impl Place {
         }
     }
 
+    /// Whether a path is in here.
+    pub fn owns(&self, path: &str) -> bool {
+        [&self.storage, &self.run].iter().any(|own| Path::new(path).starts_with(own))
+    }
+
     /// Processes that know this place: conmon, and podman itself.
     pub fn processes(&self) -> Vec<u32> {
         let own = self.run.to_string_lossy();

@@ -34,7 +34,7 @@ fn attach_and_detach_again() {
     container.call(&["run", "-dit"], &[], &["sh"]).ok();
     let attach = ["attach", container.name()];
     let mut session = Podman::terminal(&attach, 24, 80);
-    session.send("echo fi''rst\n").expect("first").send("\x10\x11").end();
+    session.send("echo fi''rst\n").expect("first").leave("\x10\x11").code(0);
     assert_eq!(container.status(), "running");
     let mut session = Podman::terminal(&attach, 30, 90);
     // Not before the terminal is the container's: until then a line waits in ours.
@@ -47,7 +47,7 @@ fn detach_keys_of_ones_own() {
     container.call(&["run", "-dit"], &[], &["sh"]).ok();
     let attach = ["attach", "--detach-keys", "ctrl-a,x", container.name()];
     let mut session = Podman::terminal(&attach, 24, 80);
-    session.send("echo fi''rst\n").expect("first").send("\x01x").end();
+    session.send("echo fi''rst\n").expect("first").leave("\x01x").code(0);
     assert_eq!(container.status(), "running");
 }
 
