@@ -31,10 +31,10 @@ NEXTEST := $(shell command -v cargo-nextest)
 RETRIES := $(if $(NEXTEST),--retries 2)
 RUN_TESTS := $(if $(NEXTEST),$(CARGO) nextest run --no-fail-fast,$(CARGO) test --no-fail-fast)
 
-# integration/vm/suites: each mode of the integration tests, and the rest of what runs without a
-# kernel of its own.
+# integration/vm/suites: each mode of the integration tests; and the rest of what needs no kernel of
+# its own.
 MODES := integration integration-systemd integration-rootless
-SUITES_SYSTEMD := $(MODES) integration-nocgroup conformance docker docker-cgroupfs podman
+SUITES_SYSTEMD := $(MODES) docker docker-cgroupfs podman
 ONLY_OPTION = $(if $(ONLY),--only '$(ONLY)')
 # These judge files that are there without any controller, too, and what is in them with one.
 CGROUP_TESTS := ^(cgroups_v2|cgroups_v2_place|systemd|rootless_systemd|update_events)::
