@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use integration::{Feature, Output, Test, host, needs, only_on, wait};
+use integration::{Feature, Mode, Output, Test, host, needs, only_on, wait};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 const OWN_WORDS: &str = "runc and crun have words of their own, and wait without end";
@@ -346,8 +346,10 @@ fn a_systemd_that_falls_silent_disturbs_as_little_as_it_can() {
     // While something is in the unit it does not end by itself.
     let init = test.call(&["state", id]).json()["pid"].as_i64().expect("a pid") as i32;
     let procs = host::cgroup_of(init, "").join("cgroup.procs");
-    let mut other =
-        Command::new("/bin/busybox").args(["sleep", "1000"]).spawn().expect("a process");
+    // A user's systemd ends nobody else's.
+    let mut other = Command::new("/bin/busybox");
+    Mode::current().become_user(other.args(["sleep", "1000"]));
+    let mut other = other.spawn().expect("a process");
     fs::write(procs, other.id().to_string()).expect("the process moves");
     let delete = ["delete", "--force", id];
     let output = peer.call(&test, "400ms", &delete);
