@@ -41,7 +41,7 @@ pub use self::{
     oom::{Oom, OomWatch},
     plan::{Plan, Request, plan},
     running::Cgroup,
-    stats::Stats,
+    stats::{BlkioEntry, Hugetlb, Stats},
     systemd::{Property, Unit},
     write::{Need, Write},
 };

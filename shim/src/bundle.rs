@@ -1,0 +1,172 @@
+//! The directory that containerd makes for a container: what the shim reads there and what it leaves
+//! for `delete`, which may run when the shim is dead.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use serde::Deserialize;
+
+use crate::{
+    error::{Doing, Fault, Result},
+    options::Options,
+    runtime::Runtime,
+};
+
+/// The socket of the shim that serves the container.
+const ADDRESS: &str = "address";
+/// The options with which the container was created.
+const OPTIONS: &str = "options.json";
+/// Decimal; the name and the form are those of containerd's own shim.
+const PID: &str = "init.pid";
+
+/// A bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Bundle(PathBuf);
+
+/// What the shim needs to know of config.json; the rest is the runtime's.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Config {
+    annotations: BTreeMap<String, String>,
+    linux: Linux,
+    hooks: Hooks,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Linux {
+    namespaces: Vec<Namespace>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Namespace {
+    r#type: String,
+    path: String,
+}
+
+/// Only whether there are any.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Hooks {
+    start_container: Vec<serde::de::IgnoredAny>,
+    poststart: Vec<serde::de::IgnoredAny>,
+    poststop: Vec<serde::de::IgnoredAny>,
+}
+
+/// The annotations that name a pod, the stronger one first.
+const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
+
+impl Config {
+    /// The pod that the container belongs to; by itself it is one of its own.
+    pub(crate) fn group<'a>(&'a self, id: &'a str) -> &'a str {
+        GROUPS.iter().find_map(|name| self.annotations.get(*name)).map_or(id, String::as_str)
+    }
+
+    /// Whether its processes end with its first one, because that is the first of a pid namespace.
+    pub(crate) fn has_own_pids(&self) -> bool {
+        let own = |namespace: &Namespace| namespace.r#type == "pid" && namespace.path.is_empty();
+        self.linux.namespaces.iter().any(own)
+    }
+
+    /// Whether programs of the user's run when it starts.
+    pub(crate) fn hooks_start(&self) -> bool {
+        !self.hooks.start_container.is_empty() || !self.hooks.poststart.is_empty()
+    }
+
+    /// Whether programs of the user's run when it is deleted.
+    pub(crate) fn hooks_deletion(&self) -> bool {
+        !self.hooks.poststop.is_empty()
+    }
+}
+
+impl Bundle {
+    /// `path` if there is one, else the working directory, which is how containerd calls a shim.
+    pub(crate) fn at(path: &Path) -> Result<Self> {
+        match path.as_os_str().is_empty() {
+            false => Ok(Self(path.to_owned())),
+            true => std::env::current_dir().doing(|| "cannot find the bundle").map(Self),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn rootfs(&self) -> PathBuf {
+        self.0.join("rootfs")
+    }
+
+    pub(crate) fn pid_file(&self) -> PathBuf {
+        self.0.join(PID)
+    }
+
+    pub(crate) fn config(&self) -> Result<Config> {
+        let path = self.0.join("config.json");
+        let text = std::fs::read(&path).doing(|| format!("cannot read {path:?}"))?;
+        serde_json::from_slice(&text)
+            .map_err(|error| Fault::invalid(format!("cannot read {path:?}: {error}")))
+    }
+
+    /// 0 if it never had one.
+    pub(crate) fn pid(&self) -> i32 {
+        let text = std::fs::read_to_string(self.pid_file()).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    }
+
+    pub(crate) fn write_address(&self, address: &str) -> Result<()> {
+        self.write(ADDRESS, address.as_bytes())
+    }
+
+    pub(crate) fn address(&self) -> Option<String> {
+        std::fs::read_to_string(self.0.join(ADDRESS)).ok()
+    }
+
+    pub(crate) fn write_runtime(&self, runtime: &Runtime) -> Result<()> {
+        let text = serde_json::to_vec(&runtime.options).unwrap_or_default();
+        self.write(OPTIONS, &text)
+    }
+
+    /// The options that [`write_runtime`](Self::write_runtime) wrote, or the default.
+    pub(crate) fn options(&self) -> Options {
+        let text = std::fs::read(self.0.join(OPTIONS)).unwrap_or_default();
+        serde_json::from_slice(&text).unwrap_or_default()
+    }
+
+    /// Whole or not at all.
+    fn write(&self, name: &str, content: &[u8]) -> Result<()> {
+        let path = self.0.join(name);
+        let doing = || format!("cannot write {path:?}");
+        let unfinished = self.0.join(format!(".{name}"));
+        std::fs::write(&unfinished, content).doing(doing)?;
+        std::fs::rename(&unfinished, &path).doing(doing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(json: serde_json::Value) -> Config {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn a_pod_is_named_by_either_annotation() {
+        let [group, sandbox] = GROUPS;
+        let both = serde_json::json!({"annotations": {group: "g", sandbox: "s"}});
+        assert_eq!(config(both).group("c"), "g");
+        assert_eq!(config(serde_json::json!({"annotations": {sandbox: "s"}})).group("c"), "s");
+        assert_eq!(config(serde_json::json!({})).group("c"), "c");
+    }
+
+    #[test]
+    fn a_pid_namespace_is_its_own_without_a_path() {
+        let pid = |value| config(serde_json::json!({"linux": {"namespaces": [value]}}));
+        assert!(pid(serde_json::json!({"type": "pid"})).has_own_pids());
+        assert!(!pid(serde_json::json!({"type": "pid", "path": "/proc/1/ns/pid"})).has_own_pids());
+        assert!(!pid(serde_json::json!({"type": "mount"})).has_own_pids());
+    }
+}

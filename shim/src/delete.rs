@@ -1,0 +1,37 @@
+//! `delete`: removes what a container has left, without a shim. containerd calls it when the shim
+//! is dead or did not start.
+
+use std::{io::Write, path::Path, time::SystemTime};
+
+use containerd_shim_protos::api::DeleteResponse;
+use protobuf::{Message, MessageField};
+
+use crate::{
+    address::{self, SCHEME},
+    bundle::Bundle,
+    error::{Doing, Result},
+    events::timestamp,
+    flags::Flags,
+    runtime::Runtime,
+    task::clean_up,
+};
+
+/// Nobody saw how it ended; after this it was killed.
+const KILLED: u32 = 128 + libc::SIGKILL.cast_unsigned();
+
+pub(crate) fn run(flags: &Flags) -> Result<()> {
+    let bundle = Bundle::at(&flags.bundle)?;
+    let runtime = Runtime::new(bundle.options(), &flags.namespace);
+    let pid = bundle.pid();
+    clean_up(&runtime, &bundle, &flags.id);
+    if let Some(address) = bundle.address() {
+        address::remove_stale(Path::new(address.trim_start_matches(SCHEME)))?;
+    }
+    let response = DeleteResponse {
+        pid: pid.cast_unsigned(),
+        exit_status: KILLED,
+        exited_at: MessageField::some(timestamp(SystemTime::now())),
+        ..Default::default()
+    };
+    std::io::stdout().write_all(&response.write_to_bytes()?).doing(|| "cannot answer")
+}

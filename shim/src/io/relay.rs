@@ -1,0 +1,147 @@
+//! Bytes on their way from one descriptor to another, as fast as the far end takes them: what has no
+//! room there stays where it is, so a slow reader slows its process down and costs no memory.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    pipe::SpliceFlags,
+};
+use tokio::sync::watch;
+
+use super::sink::Sink;
+use crate::{
+    error::{Doing, Result},
+    ready::{self, Watched},
+};
+
+/// The capacity of a pipe.
+const PIPE: usize = 65536;
+/// The most that a pipe with any room takes as a whole (pipe(7), PIPE_BUF).
+const ATOM: usize = 4096;
+/// How often in a row one stream may go on before others have their turn.
+const TURNS: usize = 16;
+
+/// From a pipe or a terminal to `sink`, until the end or, once the process has `ended`, until there
+/// is nothing left.
+pub(super) fn output(
+    from: OwnedFd,
+    sink: Sink,
+    ended: watch::Receiver<bool>,
+) -> Result<impl Future<Output = ()>> {
+    let is_pipe = rustix::fs::fstat(&from).is_ok_and(|stat| {
+        rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::Fifo
+    });
+    let pages = is_pipe && sink.takes_pages();
+    let from = ready::for_reading(from);
+    let from = from.doing(|| "cannot watch a stream")?;
+    Ok(async move {
+        // Nobody can be told of an error here, and the process sees a broken pipe.
+        let _ = drain(&from, &sink, pages, ended).await;
+        drop(from);
+        sink.close().await;
+    })
+}
+
+async fn drain(
+    from: &Watched,
+    sink: &Sink,
+    pages: bool,
+    mut ended: watch::Receiver<bool>,
+) -> Result<(), Errno> {
+    for turn in 1_usize.. {
+        let moved = match pages {
+            true => splice(from.get_ref().as_fd(), sink.as_fd()),
+            false => pass_on(from.get_ref().as_fd(), sink),
+        };
+        match moved {
+            Ok(0) => break,
+            Ok(_) if turn % TURNS == 0 => tokio::task::yield_now().await,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) if has_data(from.get_ref().as_fd()) => sink.room().await?,
+            Err(Errno::AGAIN) if *ended.borrow_and_update() => break,
+            Err(Errno::AGAIN) => tokio::select! {
+                ready = from.readable() => ready.map_err(|_| Errno::IO)?.clear_ready(),
+                _ = ended.changed() => {}
+            },
+            // EIO is a terminal that nobody holds any more.
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Moves pages from one pipe to another without copying them.
+pub(super) fn splice(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<usize, Errno> {
+    rustix::pipe::splice(from, None, to, None, PIPE, SpliceFlags::NONBLOCK)
+}
+
+/// One read and one write that cannot fall short.
+fn pass_on(from: BorrowedFd<'_>, sink: &Sink) -> Result<usize, Errno> {
+    if !sink.has_room() {
+        return Err(Errno::AGAIN);
+    }
+    let mut buffer = [0; ATOM];
+    let length = rustix::io::read(from, &mut buffer)?;
+    let mut rest = &buffer[..length];
+    while !rest.is_empty() {
+        rest = &rest[rustix::io::write(sink, rest)?..];
+    }
+    Ok(length)
+}
+
+/// How [`input`] moves bytes.
+type Move = fn(BorrowedFd<'_>, BorrowedFd<'_>) -> Result<usize, Errno>;
+
+/// From the fifo of the standard input to the process, until the fifo ends or the process does.
+pub(super) fn input(from: OwnedFd, to: OwnedFd, pass: Move) -> Result<impl Future<Output = ()>> {
+    let doing = || "cannot watch a stream";
+    let from = ready::for_reading(from).doing(doing)?;
+    let to = ready::for_writing(to).doing(doing)?;
+    Ok(async move {
+        let _ = feed(&from, &to, pass).await;
+    })
+}
+
+async fn feed(from: &Watched, to: &Watched, pass: Move) -> Result<(), Errno> {
+    for turn in 1_usize.. {
+        match pass(from.get_ref().as_fd(), to.get_ref().as_fd()) {
+            Ok(0) => break,
+            Ok(_) if turn % TURNS == 0 => tokio::task::yield_now().await,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                let full = has_data(from.get_ref().as_fd());
+                let ready = if full { to.writable().await } else { from.readable().await };
+                ready.map_err(|_| Errno::IO)?.clear_ready();
+            }
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// To a terminal, which may take a part: as much as it takes leaves the fifo, no more. tee(2) copies
+/// without consuming.
+pub(super) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<usize, Errno> {
+    let (peeked, into) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
+    let available = rustix::pipe::tee(from, &into, ATOM, SpliceFlags::NONBLOCK)?;
+    let mut buffer = [0; ATOM];
+    let length = match available {
+        0 => return Ok(0),
+        _ => rustix::io::read(&peeked, &mut buffer)?,
+    };
+    let written = rustix::io::write(to, &buffer[..length])?;
+    let mut taken = 0;
+    while taken < written {
+        taken += rustix::io::read(from, &mut buffer[..written - taken])?;
+    }
+    Ok(written)
+}
+
+fn has_data(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+        && fds[0].revents().contains(PollFlags::IN)
+}

@@ -1,0 +1,136 @@
+//! The far end of an output.
+
+use std::{
+    fs::{File, OpenOptions},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    fs::{CWD, Mode, OFlags, inotify, openat},
+    io::Errno,
+};
+
+use super::target::Target;
+use crate::{
+    error::{Doing, Result},
+    ready::{self, Watched},
+};
+
+/// Takes what a process writes.
+#[derive(Debug)]
+pub(super) enum Sink {
+    Fifo {
+        to: Watched,
+        /// The fifo's other end: with it open, a reader that goes away (a containerd that restarts)
+        /// breaks nothing, and what nobody has read yet stays.
+        back: OwnedFd,
+        path: PathBuf,
+    },
+    /// To a program that was started for it.
+    Pipe(Watched),
+    /// Never full.
+    File(File),
+}
+
+impl Sink {
+    /// Nothing for [`Target::Null`]. A logger is none: it reads from the process itself.
+    pub(super) fn open(target: Target) -> Result<Option<Self>> {
+        match target {
+            Target::Null | Target::Logger(_) => Ok(None),
+            Target::Fifo(path) => Self::fifo(path).map(Some),
+            Target::File(path) => Self::file(&path).map(Some),
+        }
+    }
+
+    fn fifo(path: PathBuf) -> Result<Self> {
+        let doing = || format!("cannot open {path:?}");
+        let open =
+            |flags| openat(CWD, &path, flags | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
+        // In this order, so that opening the writing end does not fail for lack of a reader.
+        let back = open(OFlags::RDONLY).doing(doing)?;
+        let to = open(OFlags::WRONLY).doing(doing)?;
+        let to = ready::for_writing(to).doing(doing)?;
+        Ok(Self::Fifo { to, back, path })
+    }
+
+    fn file(path: &Path) -> Result<Self> {
+        let doing = || format!("cannot open {path:?}");
+        path.parent().map_or(Ok(()), std::fs::create_dir_all).doing(doing)?;
+        OpenOptions::new().append(true).create(true).open(path).doing(doing).map(Self::File)
+    }
+
+    pub(super) fn pipe(to: OwnedFd) -> Result<Self> {
+        let to = ready::for_writing(to);
+        to.doing(|| "cannot watch a pipe").map(Self::Pipe)
+    }
+
+    pub(super) fn null() -> Result<Self> {
+        let null = OpenOptions::new().write(true).open("/dev/null");
+        null.doing(|| "cannot open \"/dev/null\"").map(Self::File)
+    }
+
+    /// Whether pages can be moved to it. splice(2) knows no O_APPEND.
+    pub(super) fn takes_pages(&self) -> bool {
+        !matches!(self, Self::File(_))
+    }
+
+    /// Whether a write of up to PIPE_BUF bytes would succeed at once and as a whole (pipe(7)).
+    pub(super) fn has_room(&self) -> bool {
+        let fd = match self {
+            Self::Fifo { to, .. } | Self::Pipe(to) => to.get_ref().as_fd(),
+            Self::File(_) => return true,
+        };
+        let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+    }
+
+    pub(super) async fn room(&self) -> Result<(), Errno> {
+        match self {
+            Self::Fifo { to, .. } | Self::Pipe(to) => {
+                let mut ready = to.writable().await.map_err(|_| Errno::IO)?;
+                ready.clear_ready();
+                Ok(())
+            }
+            Self::File(_) => Ok(()),
+        }
+    }
+
+    /// Ends the stream. A reader that has not come yet must find what is in the fifo, and that would
+    /// be gone with the last descriptor; so it is waited for.
+    pub(super) async fn close(self) {
+        let Self::Fifo { to, back, path } = self else { return };
+        let arrivals =
+            inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK);
+        let Ok(arrivals) = arrivals else { return };
+        if inotify::add_watch(&arrivals, &path, inotify::WatchFlags::OPEN).is_err() || empty(&back)
+        {
+            return;
+        }
+        drop(back);
+        // Without a reader a pipe's writing end is in error (poll(2)).
+        let mut fds = [PollFd::new(&to, PollFlags::OUT)];
+        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let _ = poll(&mut fds, Some(&now));
+        if fds[0].revents().contains(PollFlags::ERR)
+            && let Ok(arrivals) = ready::for_reading(arrivals)
+        {
+            let _ = arrivals.readable().await;
+        }
+    }
+}
+
+impl AsFd for Sink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Fifo { to, .. } | Self::Pipe(to) => to.get_ref().as_fd(),
+            Self::File(file) => file.as_fd(),
+        }
+    }
+}
+
+fn empty(fifo: &OwnedFd) -> bool {
+    rustix::io::ioctl_fionread(fifo).is_ok_and(|bytes| bytes == 0)
+}

@@ -1,0 +1,104 @@
+//! The containers that this shim serves, and what they share.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+};
+
+use containerd_shim_protos::{
+    api::CreateTaskRequest,
+    events::task::{TaskCreate, TaskIO},
+};
+use protobuf::MessageField;
+use tokio::sync::Notify;
+
+use crate::{
+    children::lock,
+    error::{Code, Fault, Result},
+    events::Events,
+    task::Task,
+};
+
+/// A pod; a container by itself is one, too.
+#[derive(Debug)]
+pub(crate) struct Pod {
+    pub(crate) namespace: String,
+    pub(crate) events: Events,
+    tasks: Mutex<BTreeMap<String, Arc<Task>>>,
+    /// Ids of containers that are being made.
+    unborn: Mutex<BTreeSet<String>>,
+    /// There is nothing left to do.
+    pub(crate) done: Notify,
+}
+
+/// Keeps an id for a container that is being made.
+struct Reservation<'a> {
+    pod: &'a Pod,
+    id: &'a str,
+}
+
+impl Pod {
+    pub(crate) fn new(namespace: &str, events: Events) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            events,
+            tasks: Mutex::default(),
+            unborn: Mutex::default(),
+            done: Notify::new(),
+        }
+    }
+
+    /// # Errors
+    /// NOT_FOUND with the words of containerd's own shim.
+    pub(crate) fn task(&self, id: &str) -> Result<Arc<Task>> {
+        let task = lock(&self.tasks).get(id).cloned();
+        task.ok_or_else(|| Fault::not_found(format!("container not created: {id:?}: not found")))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        lock(&self.tasks).is_empty() && lock(&self.unborn).is_empty()
+    }
+
+    pub(crate) async fn create(self: &Arc<Self>, request: CreateTaskRequest) -> Result<Arc<Task>> {
+        let _reservation = self.reserve(&request.id)?;
+        let task = Arc::new(Task::create(self, &request).await?);
+        lock(&self.tasks).insert(task.id.clone(), task.clone());
+        let io = TaskIO {
+            stdin: request.stdin,
+            stdout: request.stdout,
+            stderr: request.stderr,
+            terminal: request.terminal,
+            ..Default::default()
+        };
+        let event = TaskCreate {
+            container_id: request.id.clone(),
+            bundle: request.bundle,
+            rootfs: request.rootfs,
+            io: MessageField::some(io),
+            checkpoint: request.checkpoint,
+            pid: task.init.pid().cast_unsigned(),
+            ..Default::default()
+        };
+        self.events.publish("/tasks/create", "TaskCreate", &event);
+        task.watch(self);
+        Ok(task)
+    }
+
+    fn reserve<'a>(&'a self, id: &'a str) -> Result<Reservation<'a>> {
+        if lock(&self.tasks).contains_key(id) || !lock(&self.unborn).insert(id.to_owned()) {
+            let text = format!("container {id:?} already exists");
+            return Err(Fault::new(Code::ALREADY_EXISTS, text));
+        }
+        Ok(Reservation { pod: self, id })
+    }
+
+    pub(crate) fn remove(&self, id: &str) {
+        lock(&self.tasks).remove(id);
+    }
+}
+
+impl Drop for Reservation<'_> {
+    fn drop(&mut self) {
+        lock(&self.pod.unborn).remove(self.id);
+    }
+}

@@ -1,0 +1,216 @@
+//! The runtime: `rtn` as a program for what makes processes, libcontainer for everything else.
+//!
+//! A process that runs an executor must not clone itself, and a static program starts in less than a
+//! millisecond; but to read a state, send a signal or remove a cgroup no program is needed.
+
+use std::{
+    io::Read,
+    os::fd::{AsFd, OwnedFd},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use libcontainer::container::Container;
+use rustix::fs::{MemfdFlags, memfd_create, seek};
+use serde::Deserialize;
+
+use crate::{
+    children::{self, Birth, Child},
+    error::{Code, Doing, Fault, Result},
+    options::Options,
+};
+
+/// Where rtn keeps the states of containers unless options say otherwise: apart from runc's, whose
+/// files it could not read.
+const ROOT: &str = "/run/containerd/rtn";
+const NAME: &str = "rtn";
+
+/// The runtime of a container.
+#[derive(Clone, Debug)]
+pub(crate) struct Runtime {
+    pub(crate) options: Options,
+    pub(crate) root: PathBuf,
+}
+
+/// Standard streams; `None` is /dev/null.
+#[derive(Debug, Default)]
+pub(crate) struct Streams(pub(crate) [Option<OwnedFd>; 3]);
+
+/// A line of the runtime's log in its JSON form.
+#[derive(Deserialize)]
+struct Line {
+    level: String,
+    msg: String,
+    #[serde(default)]
+    kind: String,
+}
+
+/// What to say to the runtime.
+struct Call<'a> {
+    args: Vec<&'a Path>,
+    dir: &'a Path,
+    streams: Streams,
+    /// Another descriptor for it, beside that of the log.
+    extra: Option<OwnedFd>,
+}
+
+impl Runtime {
+    pub(crate) fn new(options: Options, namespace: &str) -> Self {
+        let root = if options.root.is_empty() { ROOT } else { &options.root };
+        Self { root: Path::new(root).join(namespace), options }
+    }
+
+    /// Finds a container that it has made.
+    pub(crate) fn container(&self, id: &str) -> Result<Container> {
+        Ok(Container::load(&self.root, id)?)
+    }
+
+    /// BinaryName, or the rtn that was installed together with this program, or the one in PATH.
+    pub(crate) fn program(&self) -> PathBuf {
+        if !self.options.binary_name.is_empty() {
+            return PathBuf::from(&self.options.binary_name);
+        }
+        let beside = std::env::current_exe().ok().map(|shim| shim.with_file_name(NAME));
+        beside.filter(|path| path.exists()).unwrap_or_else(|| NAME.into())
+    }
+
+    /// # Errors
+    /// FAILED_PRECONDITION when the options name a runtime that is not rtn, whose containers this
+    /// program could not manage.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.options.binary_name.is_empty() {
+            return Ok(());
+        }
+        let program = self.program();
+        let mut command = Command::new(&program);
+        let _birth = Birth::begin();
+        let output = command.arg("--version").output();
+        let output = output.doing(|| format!("cannot run the runtime {program:?}"))?;
+        match output.stdout.starts_with(b"rtn version ") {
+            true => Ok(()),
+            false => Err(Fault::precondition(format!(
+                "the runtime {program:?} is not rtn, which is all that this shim can manage; \
+                 leave BinaryName empty, or use another shim for it"
+            ))),
+        }
+    }
+
+    /// Makes the container and returns its first process.
+    pub(crate) async fn create(
+        &self,
+        id: &str,
+        bundle: &Path,
+        pid_file: &Path,
+        console: Option<&Path>,
+        streams: Streams,
+    ) -> Result<Child> {
+        let mut args: Vec<&Path> = ["create", "--bundle"].map(Path::new).into();
+        args.push(bundle);
+        args.extend([Path::new("--pid-file"), pid_file]);
+        args.extend(console.iter().flat_map(|path| [Path::new("--console-socket"), path]));
+        let switches = [
+            (self.options.no_pivot_root, "--no-pivot"),
+            (self.options.no_new_keyring, "--no-new-keyring"),
+        ];
+        args.extend(switches.iter().filter(|(on, _)| *on).map(|(_, flag)| Path::new(flag)));
+        args.push(Path::new(id));
+        let _birth = Birth::begin();
+        self.call(Call { args, dir: bundle, streams, extra: None }).await?;
+        Child::adopt(read_pid(pid_file)?)
+    }
+
+    /// Runs a process in the container, and returns it when it has executed its program.
+    /// `process` is JSON (runtime-spec, config.md "Process").
+    pub(crate) async fn exec(
+        &self,
+        id: &str,
+        process: &[u8],
+        bundle: &Path,
+        pid_file: &Path,
+        console: Option<&Path>,
+        streams: Streams,
+    ) -> Result<Child> {
+        let memory = in_memory(c"process", process)?;
+        let mut args: Vec<&Path> =
+            ["exec", "--detach", "--process", "/proc/self/fd/4", "--pid-file"]
+                .map(Path::new)
+                .into();
+        args.push(pid_file);
+        args.extend(console.iter().flat_map(|path| [Path::new("--console-socket"), path]));
+        args.push(Path::new(id));
+        let _birth = Birth::begin();
+        self.call(Call { args, dir: bundle, streams, extra: Some(memory) }).await?;
+        let pid = read_pid(pid_file);
+        let _ = std::fs::remove_file(pid_file);
+        Child::adopt(pid?)
+    }
+
+    /// `start` and `delete` of a container that has hooks for it: they are the user's programs, and
+    /// may take their time.
+    pub(crate) async fn command(&self, words: &[&str], bundle: &Path) -> Result<()> {
+        let args = words.iter().map(Path::new).collect();
+        let _birth = Birth::begin();
+        self.call(Call { args, dir: bundle, streams: Streams::default(), extra: None }).await
+    }
+
+    /// Runs it to its end. The caller knows of a [`Birth`].
+    async fn call(&self, call: Call<'_>) -> Result<()> {
+        let log = in_memory(c"log", b"")?;
+        let mut command = Command::new(self.program());
+        command.arg("--root").arg(&self.root);
+        command.args(["--log", "/proc/self/fd/3", "--log-format", "json"]);
+        if self.options.systemd_cgroup {
+            command.arg("--systemd-cgroup");
+        }
+        command.args(&call.args).current_dir(call.dir).env_remove("NOTIFY_SOCKET");
+        let [stdin, stdout, stderr] =
+            call.streams.0.map(|fd| fd.map_or_else(Stdio::null, Stdio::from));
+        command.stdin(stdin).stdout(stdout).stderr(stderr);
+        let fds: Vec<_> = [Some(&log), call.extra.as_ref()].into_iter().flatten().collect();
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        let child = children::spawn(&mut command, &fds)?;
+        // The container's ends of pipes are its own now: with ours open no reader would see an end.
+        drop(command);
+        match child.ended().await.status {
+            0 => Ok(()),
+            status => Err(last_words(log, status)),
+        }
+    }
+}
+
+/// What the runtime gave as its reason.
+fn last_words(log: OwnedFd, status: u32) -> Fault {
+    let mut text = String::new();
+    let _ = seek(&log, rustix::fs::SeekFrom::Start(0));
+    let _ = std::fs::File::from(log).read_to_string(&mut text);
+    let mut lines = text.lines().rev().filter_map(|line| serde_json::from_str::<Line>(line).ok());
+    match lines.find(|line| line.level == "error") {
+        Some(line) => Fault::new(code(&line.kind), line.msg),
+        None => Fault::unknown(format!("the runtime ended with status {status}")),
+    }
+}
+
+/// The kinds of libcontainer's errors, as rtn writes them.
+fn code(kind: &str) -> Code {
+    match kind {
+        "invalidConfig" => Code::INVALID_ARGUMENT,
+        "notFound" => Code::NOT_FOUND,
+        "exists" => Code::ALREADY_EXISTS,
+        "wrongState" => Code::FAILED_PRECONDITION,
+        "unsupported" => Code::UNIMPLEMENTED,
+        "denied" => Code::PERMISSION_DENIED,
+        _ => Code::UNKNOWN,
+    }
+}
+
+fn in_memory(name: &std::ffi::CStr, content: &[u8]) -> Result<OwnedFd> {
+    let doing = || "cannot make a file in memory";
+    let fd = memfd_create(name, MemfdFlags::CLOEXEC).doing(doing)?;
+    rustix::io::pwrite(&fd, content, 0).doing(doing)?;
+    Ok(fd)
+}
+
+fn read_pid(path: &Path) -> Result<i32> {
+    let text = std::fs::read_to_string(path).doing(|| format!("cannot read {path:?}"))?;
+    text.trim().parse().map_err(|_| Fault::unknown(format!("no pid in {path:?}: {text:?}")))
+}

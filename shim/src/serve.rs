@@ -1,0 +1,131 @@
+//! The process of a pod.
+
+use std::{
+    os::{fd::AsFd, unix::net::UnixListener as StdListener},
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use futures_core::Stream;
+use nix::sys::{
+    signal::{SigSet, Signal},
+    signalfd::{SfdFlags, SignalFd},
+};
+use tokio::net::{UnixListener, UnixStream};
+use ttrpc::{r#async::Server, asynchronous::transport::Listener};
+
+use crate::{
+    children,
+    error::{Doing, Fault, Result},
+    events::Events,
+    flags::Flags,
+    log,
+    pod::Pod,
+    ready::{self, Watched},
+    service,
+};
+
+/// Serves until containerd says that it is over. The listening socket is the standard input.
+pub(crate) fn run(flags: Flags) -> Result<()> {
+    children::reserve_doors()?;
+    let listener = take_listener()?;
+    log::open(Path::new("."), flags.debug);
+    let doing = || "cannot become the parent of orphans";
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid())).doing(doing)?;
+    let signals = signals()?;
+    // One thread, and no other one ever: the runtime counts on it, and each would cost memory.
+    let executor = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    executor.doing(|| "cannot start the executor")?.block_on(serve(flags, listener, signals))
+}
+
+/// Children are not to have it, so it makes room for /dev/null.
+fn take_listener() -> Result<StdListener> {
+    let doing = || "cannot take the listening socket from the standard input";
+    let stdin = std::io::stdin();
+    let listener = stdin.as_fd().try_clone_to_owned().doing(doing)?;
+    if !rustix::net::sockopt::socket_acceptconn(&listener).unwrap_or(false) {
+        return Err(Fault::invalid(
+            "this is containerd's shim for rtn, for containerd to call: it needs an action, start or \
+             delete, or a listening socket as its standard input",
+        ));
+    }
+    let null = std::fs::File::open("/dev/null").doing(doing)?;
+    rustix::stdio::dup2_stdin(&null).doing(doing)?;
+    let listener = StdListener::from(listener);
+    listener.set_nonblocking(true).doing(doing)?;
+    Ok(listener)
+}
+
+/// SIGCHLD tells of orphans. SIGTERM and SIGINT end it only when it serves nothing: a shim that
+/// leaves its containers alone loses their exits.
+fn signals() -> Result<SignalFd> {
+    let set = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT]);
+    let doing = || "cannot watch for signals";
+    set.thread_block().map_err(std::io::Error::from).doing(doing)?;
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    SignalFd::with_flags(&set, flags).map_err(std::io::Error::from).doing(doing)
+}
+
+async fn serve(flags: Flags, listener: StdListener, signals: SignalFd) -> Result<()> {
+    let events = Events::new(&flags.namespace, std::env::var("TTRPC_ADDRESS").ok());
+    let pod = Arc::new(Pod::new(&flags.namespace, events));
+    let listener = UnixListener::from_std(listener).doing(|| "cannot watch the socket")?;
+    let clients = Clients { listener, pod: pod.clone() };
+    let mut server =
+        Server::new().add_listener(Listener::new(clients)).register_service(service::methods(&pod));
+    let arrival = signals.as_fd().try_clone_to_owned().and_then(ready::for_reading);
+    let arrival = arrival.doing(|| "cannot watch for signals")?;
+    tokio::spawn(heed(signals, arrival, pod.clone()));
+    let forwarded = pod.clone();
+    tokio::spawn(async move { forwarded.events.forward().await });
+    server.start().await.map_err(|error| Fault::unknown(error.to_string()))?;
+    pod.done.notified().await;
+    pod.events.flush().await;
+    let _ = std::fs::remove_file(&flags.socket);
+    // What is being answered is answered, above all the call that brought this about.
+    let _ = server.shutdown().await;
+    Ok(())
+}
+
+async fn heed(signals: SignalFd, arrival: Watched, pod: Arc<Pod>) {
+    while let Ok(mut ready) = arrival.readable().await {
+        ready.clear_ready();
+        while let Ok(Some(signal)) = signals.read_signal() {
+            if signal.ssi_signo != Signal::SIGCHLD as u32 {
+                match pod.is_empty() {
+                    true => pod.done.notify_one(),
+                    false => log::warning("there are containers: a signal to end is not heeded"),
+                }
+            }
+        }
+        children::sweep();
+    }
+}
+
+/// Connections from this process's own user. A file with mode 0600 keeps others out already; who got
+/// hold of a descriptor of it by other ways is kept out here (CVE-2020-15257).
+struct Clients {
+    listener: UnixListener,
+    pod: Arc<Pod>,
+}
+
+impl Stream for Clients {
+    type Item = std::io::Result<UnixStream>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            let (stream, _) = match ready!(self.listener.poll_accept(context)) {
+                Ok(accepted) => accepted,
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            };
+            let own = rustix::process::geteuid().as_raw();
+            if stream.peer_cred().is_ok_and(|peer| peer.uid() == own) {
+                self.pod.events.nudge();
+                return Poll::Ready(Some(Ok(stream)));
+            }
+            log::warning("a connection from another user is refused");
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! The task service, versions 2 and 3: the same messages under two names.
+
+use std::{collections::HashMap, sync::Arc};
+
+use async_trait::async_trait;
+use containerd_shim_protos::{
+    api::{
+        CloseIORequest, ConnectRequest, ConnectResponse, CreateTaskRequest, CreateTaskResponse,
+        DeleteRequest, DeleteResponse, Empty, ExecProcessRequest, KillRequest, PauseRequest,
+        PidsRequest, PidsResponse, ProcessInfo, ResizePtyRequest, ResumeRequest, ShutdownRequest,
+        StartRequest, StartResponse, StateRequest, StateResponse, StatsRequest, StatsResponse,
+        Status, UpdateTaskRequest, WaitRequest, WaitResponse,
+    },
+    events::task::{TaskExecAdded, TaskPaused, TaskResumed},
+    shim::oci::ProcessDetails,
+    shim_async::{Task, create_task},
+};
+use libcontainer::spec::LinuxResources;
+use protobuf::{Message, MessageField, well_known_types::any::Any};
+use ttrpc::r#async::{Service as Methods, TtrpcContext};
+
+use crate::{
+    error::{Code, Fault, Result},
+    events::timestamp,
+    log, metrics,
+    pod::Pod,
+    table::{State, Verb},
+};
+
+const V2: &str = "containerd.task.v2.Task";
+const V3: &str = "containerd.task.v3.Task";
+
+#[derive(Debug)]
+struct Service(Arc<Pod>);
+
+/// Both versions, for a server.
+pub(crate) fn methods(pod: &Arc<Pod>) -> HashMap<String, Methods> {
+    let version = |name: &str| {
+        let service = Arc::new(Service(pod.clone()));
+        create_task(service).remove(V3).map(|methods| (name.to_owned(), methods))
+    };
+    [version(V2), version(V3)].into_iter().flatten().collect()
+}
+
+impl Service {
+    /// What several verbs have in common: the container in a state that allows it.
+    fn allowed(&self, id: &str, verb: Verb) -> Result<Arc<crate::task::Task>> {
+        let task = self.0.task(id)?;
+        task.init.allows(verb)?;
+        Ok(task)
+    }
+
+    fn kill(&self, request: &KillRequest) -> Result<()> {
+        let task = self.0.task(&request.id)?;
+        let process = task.process(&request.exec_id)?;
+        process.allows(Verb::Kill)?;
+        let signal = request.signal.cast_signed();
+        if !process.is_init() {
+            return process.signal(signal);
+        }
+        task.container()?.kill(signal, request.all).map_err(|error| match error.kind() {
+            libcontainer::Kind::WrongState => {
+                Fault::not_found("process already finished: not found")
+            }
+            _ => error.into(),
+        })
+    }
+
+    fn pause(&self, id: &str) -> Result<()> {
+        let task = self.allowed(id, Verb::Pause)?;
+        task.container()?.pause()?;
+        task.init.did(Verb::Pause)?;
+        let event = TaskPaused { container_id: id.to_owned(), ..Default::default() };
+        self.0.events.publish("/tasks/paused", "TaskPaused", &event);
+        Ok(())
+    }
+
+    fn resume(&self, id: &str) -> Result<()> {
+        let task = self.allowed(id, Verb::Resume)?;
+        task.container()?.resume()?;
+        task.init.did(Verb::Resume)?;
+        let event = TaskResumed { container_id: id.to_owned(), ..Default::default() };
+        self.0.events.publish("/tasks/resumed", "TaskResumed", &event);
+        Ok(())
+    }
+
+    fn update(&self, request: &UpdateTaskRequest) -> Result<()> {
+        let task = self.allowed(&request.id, Verb::Update)?;
+        let resources: LinuxResources = serde_json::from_slice(&request.resources.value)
+            .map_err(|error| Fault::invalid(format!("cannot read resources: {error}")))?;
+        let warnings = task.container()?.update(&resources)?;
+        warnings.iter().for_each(|warning| log::warning(warning));
+        Ok(())
+    }
+
+    fn exec(&self, request: &ExecProcessRequest) -> Result<()> {
+        self.0.task(&request.id)?.add_exec(request)?;
+        let event = TaskExecAdded {
+            container_id: request.id.clone(),
+            exec_id: request.exec_id.clone(),
+            ..Default::default()
+        };
+        self.0.events.publish("/tasks/exec-added", "TaskExecAdded", &event);
+        Ok(())
+    }
+
+    fn state(&self, request: &StateRequest) -> Result<StateResponse> {
+        let task = self.0.task(&request.id)?;
+        let process = task.process(&request.exec_id)?;
+        let (names, exit) = (&process.names, process.exit());
+        let status = match process.state() {
+            State::Created => Status::CREATED,
+            State::Running => Status::RUNNING,
+            State::Paused => Status::PAUSED,
+            State::Stopped | State::Deleted => Status::STOPPED,
+        };
+        Ok(StateResponse {
+            id: if process.is_init() { task.id.clone() } else { process.exec_id.clone() },
+            bundle: task.bundle.path().to_string_lossy().into_owned(),
+            pid: process.pid().cast_unsigned(),
+            status: status.into(),
+            stdin: names.stdin.clone(),
+            stdout: names.stdout.clone(),
+            stderr: names.stderr.clone(),
+            terminal: names.terminal,
+            exit_status: exit.map_or(0, |exit| exit.status),
+            exited_at: exit.map(|exit| timestamp(exit.at)).into(),
+            exec_id: process.exec_id.clone(),
+            ..Default::default()
+        })
+    }
+
+    fn pids(&self, id: &str) -> Result<PidsResponse> {
+        let task = self.0.task(id)?;
+        let execs = task.execs();
+        let info = |pid: i32| {
+            let exec = execs.iter().find(|exec| exec.pid() == pid)?;
+            let details = ProcessDetails { exec_id: exec.exec_id.clone(), ..Default::default() };
+            Some(Any {
+                type_url: "containerd.runc.v1.ProcessDetails".to_owned(),
+                value: details.write_to_bytes().ok()?,
+                ..Default::default()
+            })
+        };
+        let pids = task.container()?.cgroup().pids()?;
+        let process = |pid: i32| ProcessInfo {
+            pid: pid.cast_unsigned(),
+            info: info(pid).into(),
+            ..Default::default()
+        };
+        let processes = pids.into_iter().map(process).collect();
+        Ok(PidsResponse { processes, ..Default::default() })
+    }
+
+    fn resize(&self, request: &ResizePtyRequest) -> Result<()> {
+        let process = self.0.task(&request.id)?.process(&request.exec_id)?;
+        process.allows(Verb::Resize)?;
+        let resized = process.with_io(|io| io.resize(request.width, request.height));
+        resized.unwrap_or(Ok(()))
+    }
+
+    fn close_io(&self, request: &CloseIORequest) -> Result<()> {
+        let process = self.0.task(&request.id)?.process(&request.exec_id)?;
+        if request.stdin {
+            process.with_io(crate::io::Io::close_input);
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, request: &DeleteRequest) -> Result<DeleteResponse> {
+        let deleted = self.0.task(&request.id)?.delete(&self.0, &request.exec_id).await?;
+        Ok(DeleteResponse {
+            pid: deleted.pid.cast_unsigned(),
+            exit_status: deleted.exit.map_or(0, |exit| exit.status),
+            exited_at: deleted.exit.map(|exit| timestamp(exit.at)).into(),
+            ..Default::default()
+        })
+    }
+
+    async fn wait(&self, request: &WaitRequest) -> Result<WaitResponse> {
+        let exit = self.0.task(&request.id)?.process(&request.exec_id)?.wait().await?;
+        Ok(WaitResponse {
+            exit_status: exit.status,
+            exited_at: MessageField::some(timestamp(exit.at)),
+            ..Default::default()
+        })
+    }
+
+    fn connect(&self, id: &str) -> Result<ConnectResponse> {
+        let task_pid = self.0.task(id)?.init.pid();
+        Ok(ConnectResponse {
+            shim_pid: std::process::id(),
+            task_pid: task_pid.cast_unsigned(),
+            ..Default::default()
+        })
+    }
+}
+
+/// Every answer goes out as ttrpc has it; one that is a refusal is logged for who looks for it.
+fn answer<T>(what: &str, id: &str, result: Result<T>) -> ttrpc::Result<T> {
+    result.map_err(|fault| {
+        log::debug(|| format!("{what} {id}: {fault}"));
+        fault.into()
+    })
+}
+
+fn empty(_: ()) -> Empty {
+    Empty::new()
+}
+
+type Answer<T> = ttrpc::Result<T>;
+
+#[async_trait]
+impl Task for Service {
+    async fn state(&self, _: &TtrpcContext, request: StateRequest) -> Answer<StateResponse> {
+        answer("state", &request.id, self.state(&request))
+    }
+
+    async fn create(
+        &self,
+        _: &TtrpcContext,
+        request: CreateTaskRequest,
+    ) -> Answer<CreateTaskResponse> {
+        let id = request.id.clone();
+        let created = self.0.create(request).await.map(|task| CreateTaskResponse {
+            pid: task.init.pid().cast_unsigned(),
+            ..Default::default()
+        });
+        answer("create", &id, created)
+    }
+
+    async fn start(&self, _: &TtrpcContext, request: StartRequest) -> Answer<StartResponse> {
+        let started = match self.0.task(&request.id) {
+            Ok(task) => task.start(&self.0, &request.exec_id).await,
+            Err(fault) => Err(fault),
+        };
+        let started =
+            started.map(|pid| StartResponse { pid: pid.cast_unsigned(), ..Default::default() });
+        answer("start", &request.id, started)
+    }
+
+    async fn delete(&self, _: &TtrpcContext, request: DeleteRequest) -> Answer<DeleteResponse> {
+        answer("delete", &request.id, self.delete(&request).await)
+    }
+
+    async fn pids(&self, _: &TtrpcContext, request: PidsRequest) -> Answer<PidsResponse> {
+        answer("pids", &request.id, self.pids(&request.id))
+    }
+
+    async fn pause(&self, _: &TtrpcContext, request: PauseRequest) -> Answer<Empty> {
+        answer("pause", &request.id, self.pause(&request.id).map(empty))
+    }
+
+    async fn resume(&self, _: &TtrpcContext, request: ResumeRequest) -> Answer<Empty> {
+        answer("resume", &request.id, self.resume(&request.id).map(empty))
+    }
+
+    async fn kill(&self, _: &TtrpcContext, request: KillRequest) -> Answer<Empty> {
+        answer("kill", &request.id, self.kill(&request).map(empty))
+    }
+
+    async fn exec(&self, _: &TtrpcContext, request: ExecProcessRequest) -> Answer<Empty> {
+        answer("exec", &request.id, self.exec(&request).map(empty))
+    }
+
+    async fn resize_pty(&self, _: &TtrpcContext, request: ResizePtyRequest) -> Answer<Empty> {
+        answer("resize", &request.id, self.resize(&request).map(empty))
+    }
+
+    async fn close_io(&self, _: &TtrpcContext, request: CloseIORequest) -> Answer<Empty> {
+        answer("close io of", &request.id, self.close_io(&request).map(empty))
+    }
+
+    async fn update(&self, _: &TtrpcContext, request: UpdateTaskRequest) -> Answer<Empty> {
+        answer("update", &request.id, self.update(&request).map(empty))
+    }
+
+    async fn wait(&self, _: &TtrpcContext, request: WaitRequest) -> Answer<WaitResponse> {
+        answer("wait for", &request.id, self.wait(&request).await)
+    }
+
+    async fn stats(&self, _: &TtrpcContext, request: StatsRequest) -> Answer<StatsResponse> {
+        let task = self.0.task(&request.id);
+        let stats = task.and_then(|task| metrics::collect(&task.container()?));
+        let stats = stats
+            .map(|stats| StatsResponse { stats: MessageField::some(stats), ..Default::default() });
+        answer("stats of", &request.id, stats)
+    }
+
+    async fn connect(&self, _: &TtrpcContext, request: ConnectRequest) -> Answer<ConnectResponse> {
+        answer("connect to", &request.id, self.connect(&request.id))
+    }
+
+    /// Of the process of the pod, which goes on as long as there is a container in it.
+    async fn shutdown(&self, _: &TtrpcContext, _: ShutdownRequest) -> Answer<Empty> {
+        if self.0.is_empty() {
+            self.0.done.notify_one();
+        }
+        Ok(Empty::new())
+    }
+
+    async fn checkpoint(
+        &self,
+        _: &TtrpcContext,
+        request: containerd_shim_protos::api::CheckpointTaskRequest,
+    ) -> Answer<Empty> {
+        let refused = self.0.task(&request.id).and_then(|_| {
+            Err(Fault::new(Code::UNIMPLEMENTED, "cannot checkpoint: rtn has no checkpoint"))
+        });
+        answer("checkpoint", &request.id, refused)
+    }
+}

@@ -1,0 +1,76 @@
+//! `start`: finds the shim of the container's pod, or makes it, and prints its address.
+
+use std::{
+    io::Write,
+    os::{fd::OwnedFd, unix::process::CommandExt},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use crate::{
+    address::{self, Claim, SCHEME},
+    bootstrap::Request,
+    bundle::Bundle,
+    cgroup,
+    error::{Doing, Fault, Result},
+    flags::Flags,
+};
+
+/// containerd takes everything that is printed for the answer, so nothing else may be.
+pub(crate) fn run(flags: &Flags) -> Result<()> {
+    if flags.id.is_empty() || flags.namespace.is_empty() {
+        return Err(Fault::invalid("start needs the flags -id and -namespace"));
+    }
+    let request = Request::read(flags)?;
+    let bundle = Bundle::at(&flags.bundle)?;
+    let config = bundle.config()?;
+    let group = config.group(&flags.id);
+    let socket = address::path(&request.socket_dir, &flags.address, &flags.namespace, group);
+    if let Claim::Free(listener) = address::claim(&socket)? {
+        let started = spawn(flags, &request, &bundle, &socket, listener.into());
+        started.inspect_err(|_| drop(std::fs::remove_file(&socket)))?;
+    }
+    bundle.write_address(&format!("{SCHEME}{}", socket.display()))?;
+    let answer = request.answer(&socket)?;
+    std::io::stdout().write_all(&answer).doing(|| "cannot answer")
+}
+
+/// This program again, as the shim. The listening socket is its standard input.
+fn spawn(
+    flags: &Flags,
+    request: &Request,
+    bundle: &Bundle,
+    socket: &Path,
+    listener: OwnedFd,
+) -> Result<()> {
+    let program = std::env::current_exe().doing(|| "cannot find own program")?;
+    let mut command = Command::new(program);
+    command.args(["-namespace", &flags.namespace, "-id", &flags.id, "-address", &flags.address]);
+    command.arg("-socket").arg(socket);
+    if request.debug {
+        command.arg("-debug");
+    }
+    command.current_dir(bundle.path()).process_group(0);
+    command.stdin(listener).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().doing(|| "cannot start the shim")?;
+    place(child.id(), &request.options.shim_cgroup).inspect_err(|_| {
+        let _ = child.kill();
+    })
+}
+
+/// Where its memory counts, and how soon it is killed for lack of it: just before containerd, long
+/// after every container.
+fn place(shim: u32, shim_cgroup: &str) -> Result<()> {
+    if !shim_cgroup.is_empty() {
+        cgroup::enter(shim_cgroup, shim)?;
+    }
+    let parent = rustix::process::getppid().map_or(1, |pid| pid.as_raw_nonzero().get());
+    let score = std::fs::read_to_string(format!("/proc/{parent}/oom_score_adj"));
+    let score: i32 = score.ok().and_then(|score| score.trim().parse().ok()).unwrap_or(0);
+    let path = format!("/proc/{shim}/oom_score_adj");
+    match std::fs::write(&path, (score + 1).min(1000).to_string()) {
+        // Without CAP_SYS_RESOURCE a score cannot be lowered below what it was raised to before.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        other => other.doing(|| format!("cannot write {path:?}")),
+    }
+}

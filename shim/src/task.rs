@@ -1,0 +1,389 @@
+//! A container and its processes.
+
+use std::{
+    collections::BTreeMap,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex},
+};
+
+use containerd_shim_protos::{
+    api::{CreateTaskRequest, ExecProcessRequest},
+    events::task::{TaskDelete, TaskExecStarted, TaskExit, TaskOOM, TaskStart},
+};
+use libcontainer::{Kind, container::Container};
+use protobuf::{MessageField, well_known_types::any::Any};
+
+use crate::{
+    bundle::{Bundle, Config},
+    children::{Child, Exit, lock},
+    error::{Code, Fault, Result},
+    events::timestamp,
+    io::{self, Io, Names, Owner},
+    log, oom,
+    options::Options,
+    pod::Pod,
+    process::Process,
+    rootfs,
+    runtime::{Runtime, Streams},
+    table::{State, Verb},
+};
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) id: String,
+    pub(crate) bundle: Bundle,
+    pub(crate) init: Arc<Process>,
+    runtime: Runtime,
+    config: Config,
+    oom: oom::Watch,
+    execs: Mutex<BTreeMap<String, Arc<Process>>>,
+}
+
+/// What Delete answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deleted {
+    pub(crate) pid: i32,
+    /// `None` if it never ran.
+    pub(crate) exit: Option<Exit>,
+}
+
+impl Task {
+    /// Mounts its root, opens its streams, and has the runtime make it. Nothing of it is left when
+    /// any of these fails.
+    pub(crate) async fn create(pod: &Pod, request: &CreateTaskRequest) -> Result<Self> {
+        if !request.checkpoint.is_empty() {
+            let text = "cannot create a container from a checkpoint: rtn has no restore";
+            return Err(Fault::new(Code::UNIMPLEMENTED, text));
+        }
+        let none = Any::new();
+        let options = Options::from_any(request.options.as_ref().unwrap_or(&none))?;
+        let runtime = Runtime::new(options, &pod.namespace);
+        runtime.check()?;
+        let bundle = Bundle::at(request.bundle.as_ref())?;
+        let config = bundle.config()?;
+        bundle.write_runtime(&runtime)?;
+        rootfs::mount(&request.rootfs, &bundle.rootfs())?;
+        let names = Names {
+            terminal: request.terminal,
+            stdin: request.stdin.clone(),
+            stdout: request.stdout.clone(),
+            stderr: request.stderr.clone(),
+        };
+        let init = Arc::new(Process::new("", names, Vec::new()));
+        let made = make_init(pod, &runtime, &bundle, &request.id, &init).await;
+        let container = made.and_then(|()| runtime.container(&request.id));
+        let container = container.inspect_err(|_| clean_up(&runtime, &bundle, &request.id))?;
+        Ok(Self {
+            id: request.id.clone(),
+            oom: oom::Watch::over(&container.cgroup()),
+            execs: Mutex::default(),
+            bundle,
+            init,
+            runtime,
+            config,
+        })
+    }
+
+    /// Begins to wait for what happens to it by itself.
+    pub(crate) fn watch(self: &Arc<Self>, pod: &Arc<Pod>) {
+        let (task, to) = (self.clone(), pod.clone());
+        tokio::spawn(async move { task.oom.each(|| task.publish_oom(&to)).await });
+        self.await_end(pod, &self.init);
+    }
+
+    fn await_end(self: &Arc<Self>, pod: &Arc<Pod>, process: &Arc<Process>) {
+        let Some(child) = process.child() else { return };
+        let (task, pod, process) = (self.clone(), pod.clone(), process.clone());
+        tokio::spawn(async move {
+            let exit = child.ended().await;
+            // Who starts it publishes that first.
+            let _turn = process.turns.lock().await;
+            process.ended(exit);
+            if process.is_init() {
+                task.end_others().await;
+            }
+            if task.oom.struck() {
+                task.publish_oom(&pod);
+            }
+            task.publish_exit(&pod, &process, exit);
+            process.tell(exit);
+        });
+    }
+
+    /// After its first process no other one is to live, and the first one's end is to be the last
+    /// that is told.
+    async fn end_others(&self) {
+        if !self.config.has_own_pids() {
+            let killed = self
+                .container()
+                .and_then(|container| Ok(container.cgroup().kill(libc::SIGKILL)?));
+            killed.unwrap_or_else(|fault| log::warning(&format!("{}: {fault}", self.id)));
+        }
+        let execs: Vec<_> = lock(&self.execs).values().cloned().collect();
+        for exec in execs {
+            // One that is about to start has its turn.
+            let starting = exec.turns.lock().await;
+            let alive = exec.is_alive();
+            drop(starting);
+            if alive {
+                let _ = exec.wait().await;
+            }
+        }
+    }
+
+    /// # Errors
+    /// NOT_FOUND.
+    pub(crate) fn process(&self, exec_id: &str) -> Result<Arc<Process>> {
+        if exec_id.is_empty() {
+            return Ok(self.init.clone());
+        }
+        let exec = lock(&self.execs).get(exec_id).cloned();
+        exec.ok_or_else(|| Fault::not_found(format!("process does not exist {exec_id}: not found")))
+    }
+
+    /// All but the first.
+    pub(crate) fn execs(&self) -> Vec<Arc<Process>> {
+        lock(&self.execs).values().cloned().collect()
+    }
+
+    /// It as the library knows it.
+    pub(crate) fn container(&self) -> Result<Container> {
+        self.runtime.container(&self.id)
+    }
+
+    /// Notes a process that is to run in it.
+    ///
+    /// # Errors
+    /// ALREADY_EXISTS; FAILED_PRECONDITION when no process can run in it now.
+    pub(crate) fn add_exec(&self, request: &ExecProcessRequest) -> Result<()> {
+        if lock(&self.execs).contains_key(&request.exec_id) {
+            let text = format!("id {}: already exists", request.exec_id);
+            return Err(Fault::new(Code::ALREADY_EXISTS, text));
+        }
+        self.init.allows(Verb::Exec)?;
+        let invalid = |error| Fault::invalid(format!("cannot read the process to run: {error}"));
+        let mut spec: serde_json::Value =
+            serde_json::from_slice(&request.spec.value).map_err(invalid)?;
+        spec["terminal"] = request.terminal.into();
+        let names = Names {
+            terminal: request.terminal,
+            stdin: request.stdin.clone(),
+            stdout: request.stdout.clone(),
+            stderr: request.stderr.clone(),
+        };
+        let spec = spec.to_string().into_bytes();
+        let exec = Arc::new(Process::new(&request.exec_id, names, spec));
+        lock(&self.execs).insert(request.exec_id.clone(), exec);
+        Ok(())
+    }
+
+    /// Starts its first process, or the one that [`add_exec`](Self::add_exec) noted.
+    pub(crate) async fn start(self: &Arc<Self>, pod: &Arc<Pod>, exec_id: &str) -> Result<i32> {
+        let process = self.process(exec_id)?;
+        let _turn = process.turns.lock().await;
+        process.allows(Verb::Start)?;
+        match process.is_init() {
+            true => self.start_init(pod, &process).await,
+            false => self.start_exec(pod, &process).await,
+        }
+    }
+
+    async fn start_init(&self, pod: &Pod, process: &Process) -> Result<i32> {
+        let started = match self.config.hooks_start() {
+            true => self.runtime.command(&["start", &self.id], self.bundle.path()).await,
+            false => self.container().and_then(|mut container| Ok(container.start(None)?)),
+        };
+        started.map_err(|fault| fault.while_doing("OCI runtime start failed"))?;
+        process.did(Verb::Start)?;
+        let pid = process.pid();
+        let event = TaskStart {
+            container_id: self.id.clone(),
+            pid: pid.cast_unsigned(),
+            ..Default::default()
+        };
+        pod.events.publish("/tasks/start", "TaskStart", &event);
+        Ok(pid)
+    }
+
+    async fn start_exec(self: &Arc<Self>, pod: &Arc<Pod>, process: &Arc<Process>) -> Result<i32> {
+        self.init.allows(Verb::Exec)?;
+        let made = self.make_exec(pod, process).await;
+        made.map_err(|fault| fault.while_doing("OCI runtime exec failed"))?;
+        process.did(Verb::Start)?;
+        let pid = process.pid();
+        let event = TaskExecStarted {
+            container_id: self.id.clone(),
+            exec_id: process.exec_id.clone(),
+            pid: pid.cast_unsigned(),
+            ..Default::default()
+        };
+        pod.events.publish("/tasks/exec-started", "TaskExecStarted", &event);
+        self.await_end(pod, process);
+        Ok(pid)
+    }
+
+    async fn make_exec(&self, pod: &Pod, process: &Process) -> Result<()> {
+        let owner = owner(pod, &self.runtime, &self.id);
+        let stage = Stage::set(&self.bundle, process, owner).await?;
+        let pid_file = self.bundle.path().join(format!("{}.pid", process.exec_id));
+        let Stage { console, io, streams } = stage;
+        let name = console.as_ref().map(io::Console::name);
+        let bundle = self.bundle.path();
+        let child = self.runtime.exec(&self.id, &process.spec, bundle, &pid_file, name, streams);
+        let child = child.await?;
+        let opened = open_terminal(io, console, process, owner).await;
+        let io = opened.inspect_err(|_| {
+            // Nobody will hear of it.
+            let _ = child.signal(libc::SIGKILL);
+        })?;
+        process.made(Arc::new(child), io);
+        Ok(())
+    }
+
+    /// Removes a process that has ended or never begun; with its first one the container.
+    pub(crate) async fn delete(&self, pod: &Pod, exec_id: &str) -> Result<Deleted> {
+        let process = self.process(exec_id)?;
+        let mut turn = process.turns.lock().await;
+        process.allows(Verb::Delete)?;
+        if process.is_init() && process.state() == State::Created {
+            // It has a process, which waits for Start.
+            process.signal(libc::SIGKILL).or_else(gone)?;
+            drop(turn);
+            process.wait().await?;
+            turn = process.turns.lock().await;
+        }
+        if process.is_init() {
+            self.remove().await?;
+        }
+        process.did(Verb::Delete)?;
+        if let Some(io) = process.take_io() {
+            io.finish().await;
+        }
+        drop(turn);
+        let deleted = Deleted { pid: process.pid(), exit: process.exit() };
+        match process.is_init() {
+            true => self.publish_delete(pod, deleted),
+            false => drop(lock(&self.execs).remove(exec_id)),
+        }
+        process.give_up();
+        Ok(deleted)
+    }
+
+    /// The container and its root.
+    async fn remove(&self) -> Result<()> {
+        let removed = match self.config.hooks_deletion() {
+            true => self.runtime.command(&["delete", &self.id], self.bundle.path()).await,
+            false => self.container().and_then(|container| Ok(container.delete(false)?)).map(drop),
+        };
+        match removed {
+            Err(fault) if fault.code != Code::NOT_FOUND => return Err(fault),
+            _ => {}
+        }
+        rootfs::unmount(&self.bundle.rootfs())
+    }
+
+    fn publish_oom(&self, pod: &Pod) {
+        let event = TaskOOM { container_id: self.id.clone(), ..Default::default() };
+        pod.events.publish("/tasks/oom", "TaskOOM", &event);
+    }
+
+    fn publish_exit(&self, pod: &Pod, process: &Process, exit: Exit) {
+        let id = if process.is_init() { &self.id } else { &process.exec_id };
+        let event = TaskExit {
+            container_id: self.id.clone(),
+            id: id.clone(),
+            pid: process.pid().cast_unsigned(),
+            exit_status: exit.status,
+            exited_at: MessageField::some(timestamp(exit.at)),
+            ..Default::default()
+        };
+        pod.events.publish("/tasks/exit", "TaskExit", &event);
+    }
+
+    fn publish_delete(&self, pod: &Pod, deleted: Deleted) {
+        pod.remove(&self.id);
+        let event = TaskDelete {
+            container_id: self.id.clone(),
+            pid: deleted.pid.cast_unsigned(),
+            exit_status: deleted.exit.map_or(0, |exit| exit.status),
+            exited_at: deleted.exit.map(|exit| timestamp(exit.at)).into(),
+            ..Default::default()
+        };
+        pod.events.publish("/tasks/delete", "TaskDelete", &event);
+    }
+}
+
+/// What a process needs before the runtime makes it.
+struct Stage {
+    /// For one with a terminal, whose streams are opened when it is there.
+    console: Option<io::Console>,
+    io: Option<Io>,
+    streams: Streams,
+}
+
+impl Stage {
+    async fn set(bundle: &Bundle, process: &Process, owner: Owner<'_>) -> Result<Self> {
+        if process.names.terminal {
+            let console = io::console(bundle.path(), &process.exec_id)?;
+            return Ok(Self { console: Some(console), io: None, streams: Streams::default() });
+        }
+        let (io, streams) = Io::pipes(&process.names, owner).await?;
+        Ok(Self { console: None, io: Some(io), streams })
+    }
+}
+
+async fn open_terminal(
+    io: Option<Io>,
+    console: Option<io::Console>,
+    process: &Process,
+    owner: Owner<'_>,
+) -> Result<Io> {
+    match (io, console) {
+        (Some(io), _) => Ok(io),
+        (None, Some(console)) => {
+            let master: OwnedFd = console.receive()?;
+            Io::terminal(&process.names, owner, master).await
+        }
+        (None, None) => Err(Fault::unknown("a process has neither pipes nor a terminal")),
+    }
+}
+
+async fn make_init(
+    pod: &Pod,
+    runtime: &Runtime,
+    bundle: &Bundle,
+    id: &str,
+    init: &Process,
+) -> Result<()> {
+    let owner = owner(pod, runtime, id);
+    let Stage { console, io, streams } = Stage::set(bundle, init, owner).await?;
+    let name = console.as_ref().map(io::Console::name);
+    let child = runtime.create(id, bundle.path(), &bundle.pid_file(), name, streams).await;
+    let child: Child = child.map_err(|fault| fault.while_doing("OCI runtime create failed"))?;
+    let io = open_terminal(io, console, init, owner).await?;
+    init.made(Arc::new(child), io);
+    Ok(())
+}
+
+fn owner<'a>(pod: &'a Pod, runtime: &Runtime, id: &'a str) -> Owner<'a> {
+    let (uid, gid) = (runtime.options.io_uid, runtime.options.io_gid);
+    Owner { namespace: &pod.namespace, id, uid, gid }
+}
+
+/// After a failure: whatever there is of a container that nobody will hear of.
+pub(crate) fn clean_up(runtime: &Runtime, bundle: &Bundle, id: &str) {
+    let removed = match Container::load(&runtime.root, id) {
+        Ok(container) => container.delete(true).map(drop),
+        Err(error) if error.kind() == Kind::NotFound => Ok(()),
+        Err(_) => Container::discard(&runtime.root, id),
+    };
+    removed.unwrap_or_else(|error| log::error(&format!("cannot clean up {id}: {error}")));
+    let unmounted = rootfs::unmount(&bundle.rootfs());
+    unmounted.unwrap_or_else(|fault| log::error(&format!("cannot clean up {id}: {fault}")));
+}
+
+/// It has ended by itself.
+fn gone(fault: Fault) -> Result<()> {
+    if fault.code == Code::NOT_FOUND { Ok(()) } else { Err(fault) }
+}
