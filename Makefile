@@ -41,7 +41,7 @@ CGROUP_TESTS := ^(cgroups_v2|cgroups_v2_place|systemd|rootless_systemd|update_ev
 # Whose kernel an emulated machine has.
 KERNEL ?= trixie
 
-.PHONY: help demo test test-unit test-integration test-control test-docker test-conformance conformance test-systemd test-vm test-controllers \
+.PHONY: help demo test test-unit test-integration test-control test-docker test-containerd test-conformance conformance test-systemd test-vm test-controllers \
 	check bench \
 	build install clean
 
@@ -53,11 +53,11 @@ demo: ## a busybox container: its plan, its run, and how long it took
 	@$(MAKE) --no-print-directory build
 	@scripts/demo $(OUT)/rtn
 
-test: test-unit test-integration test-control test-conformance test-docker ## every test, on the real kernel and under a real dockerd; needs root
+test: test-unit test-integration test-control test-conformance test-docker test-containerd ## every test, on the real kernel and under real daemons; needs root
 
 test-unit: ## the library, the command line and the benchmark
 	@scripts/packages $(PACKAGES_TEST)
-	$(RUN_TESTS) --workspace --exclude integration --exclude e2e-docker --exclude e2e-podman
+	$(RUN_TESTS) --workspace --exclude integration --exclude e2e-docker --exclude e2e-podman --exclude e2e-containerd
 
 test-integration: build ## rtn on the real kernel
 	@scripts/packages $(PACKAGES_TEST)
@@ -70,6 +70,11 @@ test-control: ## the same tests judge runc: a test that fails here tests nothing
 test-docker: build ## rtn under a dockerd of its own
 	@scripts/packages $(PACKAGES_TEST)
 	RUNTIME=$(abspath $(OUT))/rtn $(CARGO) test --package e2e-docker --all-targets
+
+test-containerd: build ## the shim under a containerd of its own, and containerd's own shim by the same tests
+	@scripts/packages $(PACKAGES_TEST)
+	SHIM=$(abspath $(OUT)) $(CARGO) test --package e2e-containerd --all-targets
+	SHIM=runc $(CARGO) test --package e2e-containerd --all-targets
 
 test-systemd: ## rtn on cgroup v2 under systemd, in a container on this kernel (integration/vm)
 	@scripts/packages $(PACKAGES_TREE)
@@ -106,11 +111,11 @@ bench: ## rtn beside crun, runc and the floor; BENCH="--rounds 20 --only run" pa
 	$(CARGO) build --release --package rtn --package bench
 	$(OUT)/bench --out $(OUT)/../bench $(BENCH)
 
-build: ## the static release binary
-	$(CARGO) build --release --package rtn
+build: ## the static release binaries
+	$(CARGO) build --release --package rtn --package containerd-shim-rtn-v2
 
-install: build ## rtn into PREFIX (/usr/local), what podman and CRI-O read into SYSCONFDIR (/etc)
-	install -D -m 755 $(OUT)/rtn $(DESTDIR)$(PREFIX)/bin/rtn
+install: build ## rtn and the shim into PREFIX (/usr/local), what podman and CRI-O read into SYSCONFDIR (/etc)
+	install -D -m 755 -t $(DESTDIR)$(PREFIX)/bin $(OUT)/rtn $(OUT)/containerd-shim-rtn-v2
 	install -D -m 644 -t $(DESTDIR)$(SYSCONFDIR)/containers/containers.conf.d etc/containers/containers.conf.d/50-rtn.conf
 	install -D -m 644 -t $(DESTDIR)$(SYSCONFDIR)/crio/crio.conf.d etc/crio/crio.conf.d/50-rtn.conf
 

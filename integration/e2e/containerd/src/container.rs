@@ -1,0 +1,132 @@
+//! Containers of the tests.
+
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use crate::{
+    ctr::{Output, ctr},
+    daemon,
+    image::IMAGE,
+    wait,
+};
+
+/// A container with its task; both are removed with this.
+#[derive(Debug)]
+pub struct Container(String);
+
+/// A name that no other test has.
+pub fn name(what: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("{what}{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// `ctr run --rm FLAGS IMAGE NAME WORDS`, to its end.
+#[track_caller]
+pub fn run(flags: &[&str], words: &[&str]) -> Output {
+    let name = name("run");
+    ctr(&line(&["--rm"], flags, &name, words))
+}
+
+fn line<'a>(
+    first: &[&'a str],
+    flags: &[&'a str],
+    name: &'a str,
+    words: &[&'a str],
+) -> Vec<&'a str> {
+    let runtime = ["--runtime", daemon::shared().runtime()];
+    [&["run"], first, &runtime, flags, &[IMAGE, name], words].concat()
+}
+
+impl Container {
+    /// One that sleeps, with nobody attached.
+    #[track_caller]
+    pub fn idle() -> Self {
+        Self::start(&[], &["sleep", "10000"])
+    }
+
+    /// `ctr run -d FLAGS IMAGE NAME WORDS`.
+    #[track_caller]
+    pub fn start(flags: &[&str], words: &[&str]) -> Self {
+        let container = Self(name("c"));
+        ctr(&line(&["-d"], flags, &container.0, words)).code(0);
+        container
+    }
+
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
+    /// `ctr task exec FLAGS NAME WORDS`.
+    #[track_caller]
+    pub fn exec(&self, flags: &[&str], words: &[&str]) -> Output {
+        self.exec_with(flags, words, b"")
+    }
+
+    #[track_caller]
+    pub fn exec_with(&self, flags: &[&str], words: &[&str], input: &[u8]) -> Output {
+        let id = name("e");
+        let line = [&["task", "exec", "--exec-id", &id], flags, &[self.name()], words].concat();
+        crate::ctr::feed(&line, input)
+    }
+
+    /// `ctr task VERB FLAGS NAME`.
+    #[track_caller]
+    pub fn task(&self, verb: &str, flags: &[&str]) -> Output {
+        ctr(&[&["task", verb], flags, &[self.name()]].concat())
+    }
+
+    /// The line of `ctr task ls`: its pid and its status.
+    #[track_caller]
+    pub fn listed(&self) -> Option<(u32, String)> {
+        let listed = ctr(&["task", "ls"]).ok();
+        listed.lines().find_map(|line| {
+            let mut words = line.split_whitespace();
+            (words.next()? == self.0).then_some(())?;
+            Some((words.next()?.parse().ok()?, words.next()?.to_owned()))
+        })
+    }
+
+    #[track_caller]
+    pub fn pid(&self) -> u32 {
+        self.listed().expect("it has a task").0
+    }
+
+    #[track_caller]
+    pub fn status(&self) -> String {
+        self.listed().expect("it has a task").1
+    }
+
+    /// Waits until `ctr task ls` says so.
+    #[track_caller]
+    pub fn becomes(&self, status: &str) {
+        wait::until(status, || self.listed().filter(|(_, now)| now == status));
+    }
+
+    /// The process id of its shim.
+    #[track_caller]
+    pub fn shim(&self) -> u32 {
+        let parent = e2e_docker::host::status(self.pid(), "PPid");
+        parent.parse().expect("its parent is the shim")
+    }
+
+    pub fn bundle(&self) -> PathBuf {
+        daemon::shared().bundles().join(&self.0)
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        // What a test did already is refused; what cannot be removed fails the list `rest`.
+        if self.listed().is_some_and(|(_, status)| status == "PAUSED") {
+            self.task("resume", &[]);
+        }
+        self.task("kill", &["-s", "KILL"]);
+        wait::until("it stops", || {
+            self.listed().is_none_or(|(_, status)| status == "STOPPED").then_some(())
+        });
+        self.task("rm", &[]);
+        ctr(&["container", "rm", &self.0]);
+    }
+}

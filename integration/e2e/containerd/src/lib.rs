@@ -1,0 +1,16 @@
+//! A containerd of one's own, and the host seen from outside its containers.
+//!
+//! * [`daemon`]: the one containerd that all tests share: its directories, its restarts, what is
+//!   left of it.
+//! * [`ctr`]: the `ctr` command, and what it said.
+//! * [`container`]: a container that is removed when its handle goes out of scope.
+//! * [`image`]: busybox as an image of one layer.
+
+pub mod container;
+pub mod ctr;
+pub mod daemon;
+pub mod image;
+
+pub use container::Container;
+pub use ctr::{Output, ctr};
+pub use e2e_docker::wait;

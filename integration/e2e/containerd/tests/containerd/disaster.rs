@@ -1,0 +1,47 @@
+//! Processes that are killed while containers run.
+
+use e2e_containerd::{Container, daemon, wait};
+use e2e_docker::host;
+use rustix::process::{Pid, Signal, kill_process};
+
+tests! {
+    containerd_dies_and_comes_back
+    an_exit_while_containerd_is_away
+    the_shim_dies
+}
+
+fn kill(pid: u32) {
+    let pid = Pid::from_raw(pid as i32).expect("a pid");
+    kill_process(pid, Signal::KILL).expect("it is there");
+}
+
+fn containerd_dies_and_comes_back() {
+    let container = Container::idle();
+    let (pid, shim) = (container.pid(), container.shim());
+    daemon::shared().down(Signal::KILL);
+    assert!(host::is_alive(pid) && host::is_alive(shim));
+    daemon::shared().up();
+    assert_eq!(container.listed(), Some((pid, "RUNNING".to_owned())));
+    assert_eq!(container.exec(&[], &["echo", "again"]).ok(), "again");
+}
+
+fn an_exit_while_containerd_is_away() {
+    let container = Container::idle();
+    let pid = container.pid();
+    daemon::shared().down(Signal::TERM);
+    kill(pid);
+    wait::until("it ends", || (!host::is_alive(pid)).then_some(()));
+    daemon::shared().up();
+    container.becomes("STOPPED");
+    let removed = container.task("rm", &[]);
+    assert!(removed.err().contains("exit with non-zero exit code 137"), "{removed:?}");
+}
+
+fn the_shim_dies() {
+    let container = Container::idle();
+    let (pid, shim) = (container.pid(), container.shim());
+    kill(shim);
+    wait::until("it ends with its shim", || (!host::is_alive(pid)).then_some(()));
+    wait::until("containerd forgets it", || container.listed().is_none().then_some(()));
+    wait::until("its bundle is gone", || (!container.bundle().exists()).then_some(()));
+}

@@ -1,0 +1,46 @@
+//! What is left when all containers are removed: nothing.
+
+use e2e_containerd::{daemon, wait};
+
+tests! {
+    no_shim
+    no_mount
+    no_cgroup
+    no_bundle
+    no_socket
+}
+
+fn no_shim() {
+    wait::until("no shim", || daemon::shared().shims().is_empty().then_some(()));
+}
+
+fn no_mount() {
+    let mounts = daemon::shared().mounts();
+    assert!(mounts.is_empty(), "{mounts:?}");
+}
+
+fn no_cgroup() {
+    let cgroups = daemon::shared().cgroups();
+    assert!(cgroups.is_empty(), "{cgroups:?}");
+}
+
+fn no_bundle() {
+    let bundles: Vec<_> = std::fs::read_dir(daemon::shared().bundles())
+        .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+        .unwrap_or_default();
+    assert!(bundles.is_empty(), "{bundles:?}");
+}
+
+/// Shims of other daemons listen on theirs.
+fn no_socket() {
+    if !daemon::shared().is_rtn() {
+        // containerd's own `delete` leaves that of a shim that was killed.
+        return;
+    }
+    let sockets = std::fs::read_dir("/run/containerd/s").into_iter().flatten().flatten();
+    let dead: Vec<_> = sockets
+        .map(|entry| entry.path())
+        .filter(|path| std::os::unix::net::UnixStream::connect(path).is_err() && path.exists())
+        .collect();
+    assert!(dead.is_empty(), "{dead:?}");
+}
