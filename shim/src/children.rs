@@ -30,6 +30,7 @@ use rustix::{
 use crate::{
     error::{Doing, Fault, Result},
     ready::{self, Watched},
+    start::THRIFT,
 };
 
 /// The pids that have a [`Child`].
@@ -179,6 +180,7 @@ pub(crate) fn spawn(command: &mut Command, fds: &[BorrowedFd<'_>]) -> Result<Chi
     let doing = || format!("cannot run {program:?}");
     let mut doors = lock(&DOORS);
     let null = std::fs::File::open("/dev/null").doing(doing)?;
+    command.env_remove(THRIFT.0);
     for (fd, door) in fds.iter().zip(doors.iter_mut()) {
         dup2(fd, door).doing(doing)?;
     }

@@ -14,7 +14,7 @@ use containerd_shim_protos::{
     api::ForwardRequest, shim::event::Envelope, shim_async::EventsClient,
 };
 use protobuf::{
-    MessageDyn, MessageField,
+    Message, MessageField,
     well_known_types::{any::Any, timestamp::Timestamp},
 };
 use tokio::sync::Notify;
@@ -61,15 +61,16 @@ impl Events {
     }
 
     /// `name` is that of the message's type, without its package.
-    pub(crate) fn publish(&self, topic: &str, name: &str, event: &dyn MessageDyn) {
-        if self.address.is_none() {
-            return;
+    pub(crate) fn publish(&self, topic: &str, name: &str, event: &impl Message) {
+        if self.address.is_some() {
+            // Not by the trait object for messages: that brings the tables of all of them into memory.
+            self.push(topic, name, event.write_to_bytes().unwrap_or_default());
         }
-        let any = Any {
-            type_url: format!("containerd.events.{name}"),
-            value: event.write_to_bytes_dyn().unwrap_or_default(),
-            ..Default::default()
-        };
+    }
+
+    fn push(&self, topic: &str, name: &str, value: Vec<u8>) {
+        let type_url = format!("containerd.events.{name}");
+        let any = Any { type_url, value, ..Default::default() };
         let envelope = Envelope {
             timestamp: MessageField::some(timestamp(SystemTime::now())),
             namespace: self.namespace.clone(),

@@ -1,8 +1,10 @@
 //! The one containerd that all tests of a binary share.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io,
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command},
     sync::{Mutex, OnceLock, PoisonError},
@@ -27,6 +29,15 @@ pub struct Daemon {
     /// Where the shim that is judged is found.
     shims: Option<PathBuf>,
     process: Mutex<Option<Child>>,
+    /// Those that somebody else had left before.
+    found_sockets: BTreeSet<PathBuf>,
+}
+
+/// Sockets of shims at which nobody listens. Those of all containerds are in one directory.
+pub fn dead_sockets() -> BTreeSet<PathBuf> {
+    let sockets = fs::read_dir("/run/containerd/s").into_iter().flatten().flatten();
+    let paths = sockets.map(|entry| entry.path());
+    paths.filter(|path| UnixStream::connect(path).is_err() && path.exists()).collect()
 }
 
 /// Starts it. `runtime` is what `ctr run` is told; its shim is in `shims`, or in PATH.
@@ -41,6 +52,7 @@ pub fn start(runtime: &str, shims: Option<PathBuf>, directory: PathBuf) {
         runtime: runtime.to_owned(),
         shims,
         process: Mutex::default(),
+        found_sockets: dead_sockets(),
     };
     daemon.prepare().expect("a place for containerd");
     DAEMON.set(daemon).expect("one daemon is enough");
@@ -93,6 +105,10 @@ impl Daemon {
 
     pub fn bundles(&self) -> PathBuf {
         self.directory.join("state/io.containerd.runtime.v2.task").join(&self.namespace)
+    }
+
+    pub fn found_sockets(&self) -> &BTreeSet<PathBuf> {
+        &self.found_sockets
     }
 
     pub fn log(&self) -> PathBuf {

@@ -32,9 +32,16 @@ fn an_exit_while_containerd_is_away() {
     kill(pid);
     wait::until("it ends", || (!host::is_alive(pid)).then_some(()));
     daemon::shared().up();
-    container.becomes("STOPPED");
-    let removed = container.task("rm", &[]);
-    assert!(removed.err().contains("exit with non-zero exit code 137"), "{removed:?}");
+    // Since 1.7 containerd removes what it finds without a process; before, it lists that.
+    let settled = wait::until("it is told", || match container.listed() {
+        None => Some(None),
+        Some((_, status)) => (status == "STOPPED").then_some(Some(status)),
+    });
+    if settled.is_some() {
+        let removed = container.task("rm", &[]);
+        assert!(removed.err().contains("exit with non-zero exit code 137"), "{removed:?}");
+    }
+    wait::until("its bundle is gone", || (!container.bundle().exists()).then_some(()));
 }
 
 fn the_shim_dies() {

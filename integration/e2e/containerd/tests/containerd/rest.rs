@@ -37,10 +37,7 @@ fn no_socket() {
         // containerd's own `delete` leaves that of a shim that was killed.
         return;
     }
-    let sockets = std::fs::read_dir("/run/containerd/s").into_iter().flatten().flatten();
-    let dead: Vec<_> = sockets
-        .map(|entry| entry.path())
-        .filter(|path| std::os::unix::net::UnixStream::connect(path).is_err() && path.exists())
-        .collect();
+    let dead = daemon::dead_sockets();
+    let dead: Vec<_> = dead.difference(daemon::shared().found_sockets()).collect();
     assert!(dead.is_empty(), "{dead:?}");
 }
