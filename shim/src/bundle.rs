@@ -31,7 +31,6 @@ pub(crate) struct Bundle(PathBuf);
 pub(crate) struct Config {
     annotations: BTreeMap<String, String>,
     linux: Linux,
-    hooks: Hooks,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -47,15 +46,6 @@ struct Namespace {
     path: String,
 }
 
-/// Only whether there are any.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Hooks {
-    start_container: Vec<serde::de::IgnoredAny>,
-    poststart: Vec<serde::de::IgnoredAny>,
-    poststop: Vec<serde::de::IgnoredAny>,
-}
-
 /// The annotations that name a pod, the stronger one first.
 const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 
@@ -69,16 +59,6 @@ impl Config {
     pub(crate) fn has_own_pids(&self) -> bool {
         let own = |namespace: &Namespace| namespace.r#type == "pid" && namespace.path.is_empty();
         self.linux.namespaces.iter().any(own)
-    }
-
-    /// Whether programs of the user's run when it starts.
-    pub(crate) fn hooks_start(&self) -> bool {
-        !self.hooks.start_container.is_empty() || !self.hooks.poststart.is_empty()
-    }
-
-    /// Whether programs of the user's run when it is deleted.
-    pub(crate) fn hooks_deletion(&self) -> bool {
-        !self.hooks.poststop.is_empty()
     }
 }
 

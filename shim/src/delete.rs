@@ -12,8 +12,8 @@ use crate::{
     error::{Doing, Result},
     events::timestamp,
     flags::Flags,
+    rootfs,
     runtime::Runtime,
-    task::clean_up,
 };
 
 /// Nobody saw how it ended; after this it was killed.
@@ -23,7 +23,10 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     let bundle = Bundle::at(&flags.bundle)?;
     let runtime = Runtime::new(bundle.options(), &flags.namespace);
     let pid = bundle.pid();
-    clean_up(&runtime, &bundle, &flags.id);
+    let removed = runtime.delete_now(&flags.id);
+    let unmounted = rootfs::unmount(&bundle.rootfs());
+    // containerd logs these; what it needs is the answer.
+    removed.and(unmounted).unwrap_or_else(|fault| eprintln!("{fault}"));
     if let Some(address) = bundle.address() {
         address::remove_stale(Path::new(address.trim_start_matches(SCHEME)))?;
     }

@@ -1,7 +1,8 @@
-//! The runtime: `rtn` as a program for what makes processes, libcontainer for everything else.
+//! The runtime: `rtn` as a program for what makes processes or may wait, libcontainer for the rest.
 //!
-//! A process that runs an executor must not clone itself, and a static program starts in less than a
-//! millisecond; but to read a state, send a signal or remove a cgroup no program is needed.
+//! A process that runs an executor must not clone itself, and its one thread must not wait for one
+//! container while others ask; a static program starts in less than a millisecond. To read a state
+//! or a statistic, to send a signal or to change a limit no program is needed.
 
 use std::{
     io::Read,
@@ -145,12 +146,23 @@ impl Runtime {
         Child::adopt(pid?)
     }
 
-    /// `start` and `delete` of a container that has hooks for it: they are the user's programs, and
-    /// may take their time.
+    /// A verb that may take its time: a hook, a program on a slow disk, a cgroup that does not freeze
+    /// or does not get empty. This process has other containers to serve.
     pub(crate) async fn command(&self, words: &[&str], bundle: &Path) -> Result<()> {
         let args = words.iter().map(Path::new).collect();
         let _birth = Birth::begin();
         self.call(Call { args, dir: bundle, streams: Streams::default(), extra: None }).await
+    }
+
+    /// Removes a container, whatever state it is in, where there is nobody else to serve.
+    pub(crate) fn delete_now(&self, id: &str) -> Result<()> {
+        let mut command = Command::new(self.program());
+        command.arg("--root").arg(&self.root).args(["delete", "--force", id]);
+        let output = command.output().doing(|| "cannot run the runtime")?;
+        match output.status.success() {
+            true => Ok(()),
+            false => Err(Fault::unknown(String::from_utf8_lossy(&output.stderr).trim())),
+        }
     }
 
     /// Runs it to its end. The caller knows of a [`Birth`].

@@ -43,49 +43,36 @@ pub(crate) fn methods(pod: &Arc<Pod>) -> HashMap<String, Methods> {
 }
 
 impl Service {
-    /// What several verbs have in common: the container in a state that allows it.
-    fn allowed(&self, id: &str, verb: Verb) -> Result<Arc<crate::task::Task>> {
-        let task = self.0.task(id)?;
-        task.init.allows(verb)?;
-        Ok(task)
-    }
-
-    fn kill(&self, request: &KillRequest) -> Result<()> {
+    async fn kill(&self, request: &KillRequest) -> Result<()> {
         let task = self.0.task(&request.id)?;
-        let process = task.process(&request.exec_id)?;
-        process.allows(Verb::Kill)?;
         let signal = request.signal.cast_signed();
-        if !process.is_init() {
-            return process.signal(signal);
-        }
-        task.container()?.kill(signal, request.all).map_err(|error| match error.kind() {
-            libcontainer::Kind::WrongState => {
+        let killed = task.kill(&request.exec_id, signal, request.all).await;
+        killed.map_err(|fault| match fault.code {
+            // It ended while it was being asked for.
+            Code::FAILED_PRECONDITION if fault.text.contains("not running") => {
                 Fault::not_found("process already finished: not found")
             }
-            _ => error.into(),
+            _ => fault,
         })
     }
 
-    fn pause(&self, id: &str) -> Result<()> {
-        let task = self.allowed(id, Verb::Pause)?;
-        task.container()?.pause()?;
-        task.init.did(Verb::Pause)?;
+    async fn pause(&self, id: &str) -> Result<()> {
+        self.0.task(id)?.pause().await?;
         let event = TaskPaused { container_id: id.to_owned(), ..Default::default() };
         self.0.events.publish("/tasks/paused", "TaskPaused", &event);
         Ok(())
     }
 
-    fn resume(&self, id: &str) -> Result<()> {
-        let task = self.allowed(id, Verb::Resume)?;
-        task.container()?.resume()?;
-        task.init.did(Verb::Resume)?;
+    async fn resume(&self, id: &str) -> Result<()> {
+        self.0.task(id)?.resume().await?;
         let event = TaskResumed { container_id: id.to_owned(), ..Default::default() };
         self.0.events.publish("/tasks/resumed", "TaskResumed", &event);
         Ok(())
     }
 
     fn update(&self, request: &UpdateTaskRequest) -> Result<()> {
-        let task = self.allowed(&request.id, Verb::Update)?;
+        let task = self.0.task(&request.id)?;
+        task.init.allows(Verb::Update)?;
         let resources: LinuxResources = serde_json::from_slice(&request.resources.value)
             .map_err(|error| Fault::invalid(format!("cannot read resources: {error}")))?;
         let warnings = task.container()?.update(&resources)?;
@@ -248,15 +235,15 @@ impl Task for Service {
     }
 
     async fn pause(&self, _: &TtrpcContext, request: PauseRequest) -> Answer<Empty> {
-        answer("pause", &request.id, self.pause(&request.id).map(empty))
+        answer("pause", &request.id, self.pause(&request.id).await.map(empty))
     }
 
     async fn resume(&self, _: &TtrpcContext, request: ResumeRequest) -> Answer<Empty> {
-        answer("resume", &request.id, self.resume(&request.id).map(empty))
+        answer("resume", &request.id, self.resume(&request.id).await.map(empty))
     }
 
     async fn kill(&self, _: &TtrpcContext, request: KillRequest) -> Answer<Empty> {
-        answer("kill", &request.id, self.kill(&request).map(empty))
+        answer("kill", &request.id, self.kill(&request).await.map(empty))
     }
 
     async fn exec(&self, _: &TtrpcContext, request: ExecProcessRequest) -> Answer<Empty> {

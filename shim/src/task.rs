@@ -10,7 +10,7 @@ use containerd_shim_protos::{
     api::{CreateTaskRequest, ExecProcessRequest},
     events::task::{TaskDelete, TaskExecStarted, TaskExit, TaskOOM, TaskStart},
 };
-use libcontainer::{Kind, container::Container};
+use libcontainer::container::Container;
 use protobuf::{MessageField, well_known_types::any::Any};
 
 use crate::{
@@ -56,6 +56,7 @@ impl Task {
             let text = "cannot create a container from a checkpoint: rtn has no restore";
             return Err(Fault::new(Code::UNIMPLEMENTED, text));
         }
+        check_id(&request.id)?;
         let none = Any::new();
         let options = Options::from_any(request.options.as_ref().unwrap_or(&none))?;
         let runtime = Runtime::new(options, &pod.namespace);
@@ -73,7 +74,13 @@ impl Task {
         let init = Arc::new(Process::new("", names, Vec::new()));
         let made = make_init(pod, &runtime, &bundle, &request.id, &init).await;
         let container = made.and_then(|()| runtime.container(&request.id));
-        let container = container.inspect_err(|_| clean_up(&runtime, &bundle, &request.id))?;
+        let container = match container {
+            Ok(container) => container,
+            Err(fault) => {
+                clean_up(&runtime, &bundle, &request.id).await;
+                return Err(fault);
+            }
+        };
         Ok(Self {
             id: request.id.clone(),
             oom: oom::Watch::over(&container.cgroup()),
@@ -115,9 +122,7 @@ impl Task {
     /// that is told.
     async fn end_others(&self) {
         if !self.config.has_own_pids() {
-            let killed = self
-                .container()
-                .and_then(|container| Ok(container.cgroup().kill(libc::SIGKILL)?));
+            let killed = self.kill_all(libc::SIGKILL).await;
             killed.unwrap_or_else(|fault| log::warning(&format!("{}: {fault}", self.id)));
         }
         let execs: Vec<_> = lock(&self.execs).values().cloned().collect();
@@ -130,6 +135,40 @@ impl Task {
                 let _ = exec.wait().await;
             }
         }
+    }
+
+    async fn kill_all(&self, signal: i32) -> Result<()> {
+        let words = ["kill", "--all", &self.id, &signal.to_string()];
+        self.runtime.command(&words, self.bundle.path()).await
+    }
+
+    /// Sends a signal to a process, or with `all` to every one of the container.
+    pub(crate) async fn kill(&self, exec_id: &str, signal: i32, all: bool) -> Result<()> {
+        let process = self.process(exec_id)?;
+        process.allows(Verb::Kill)?;
+        // A frozen process has to be thawed to die, and others have to be found to die with it.
+        let frozen_or_many = process.state() == State::Paused || !self.config.has_own_pids();
+        match process.is_init() && (all || (signal == libc::SIGKILL && frozen_or_many)) {
+            true => self.kill_all(signal).await,
+            false => process.signal(signal),
+        }
+    }
+
+    /// Freezes it.
+    pub(crate) async fn pause(&self) -> Result<()> {
+        self.freeze(Verb::Pause, "pause").await
+    }
+
+    /// Thaws it.
+    pub(crate) async fn resume(&self) -> Result<()> {
+        self.freeze(Verb::Resume, "resume").await
+    }
+
+    async fn freeze(&self, verb: Verb, word: &str) -> Result<()> {
+        let _turn = self.init.turns.lock().await;
+        self.init.allows(verb)?;
+        self.runtime.command(&[word, &self.id], self.bundle.path()).await?;
+        self.init.did(verb)
     }
 
     /// # Errors
@@ -157,6 +196,7 @@ impl Task {
     /// # Errors
     /// ALREADY_EXISTS; FAILED_PRECONDITION when no process can run in it now.
     pub(crate) fn add_exec(&self, request: &ExecProcessRequest) -> Result<()> {
+        check_id(&request.exec_id)?;
         if lock(&self.execs).contains_key(&request.exec_id) {
             let text = format!("id {}: already exists", request.exec_id);
             return Err(Fault::new(Code::ALREADY_EXISTS, text));
@@ -190,10 +230,7 @@ impl Task {
     }
 
     async fn start_init(&self, pod: &Pod, process: &Process) -> Result<i32> {
-        let started = match self.config.hooks_start() {
-            true => self.runtime.command(&["start", &self.id], self.bundle.path()).await,
-            false => self.container().and_then(|mut container| Ok(container.start(None)?)),
-        };
+        let started = self.runtime.command(&["start", &self.id], self.bundle.path()).await;
         started.map_err(|fault| fault.while_doing("OCI runtime start failed"))?;
         process.did(Verb::Start)?;
         let pid = process.pid();
@@ -272,11 +309,7 @@ impl Task {
 
     /// The container and its root.
     async fn remove(&self) -> Result<()> {
-        let removed = match self.config.hooks_deletion() {
-            true => self.runtime.command(&["delete", &self.id], self.bundle.path()).await,
-            false => self.container().and_then(|container| Ok(container.delete(false)?)).map(drop),
-        };
-        match removed {
+        match self.runtime.command(&["delete", &self.id], self.bundle.path()).await {
             Err(fault) if fault.code != Code::NOT_FOUND => return Err(fault),
             _ => {}
         }
@@ -340,7 +373,10 @@ async fn open_terminal(
     owner: Owner<'_>,
 ) -> Result<Io> {
     match (io, console) {
-        (Some(io), _) => Ok(io),
+        (Some(mut io), _) => {
+            io.begin();
+            Ok(io)
+        }
         (None, Some(console)) => {
             let master: OwnedFd = console.receive()?;
             Io::terminal(&process.names, owner, master).await
@@ -372,18 +408,22 @@ fn owner<'a>(pod: &'a Pod, runtime: &Runtime, id: &'a str) -> Owner<'a> {
 }
 
 /// After a failure: whatever there is of a container that nobody will hear of.
-pub(crate) fn clean_up(runtime: &Runtime, bundle: &Bundle, id: &str) {
-    let removed = match Container::load(&runtime.root, id) {
-        Ok(container) => container.delete(true).map(drop),
-        Err(error) if error.kind() == Kind::NotFound => Ok(()),
-        Err(_) => Container::discard(&runtime.root, id),
-    };
-    removed.unwrap_or_else(|error| log::error(&format!("cannot clean up {id}: {error}")));
-    let unmounted = rootfs::unmount(&bundle.rootfs());
-    unmounted.unwrap_or_else(|fault| log::error(&format!("cannot clean up {id}: {fault}")));
+async fn clean_up(runtime: &Runtime, bundle: &Bundle, id: &str) {
+    let removed = runtime.command(&["delete", "--force", id], bundle.path()).await;
+    let rest = removed.or_else(gone).and(rootfs::unmount(&bundle.rootfs()));
+    rest.unwrap_or_else(|fault| log::error(&format!("cannot clean up {id}: {fault}")));
 }
 
-/// It has ended by itself.
+/// Ids become names of files; containerd sees to it that they can, another client may not.
+fn check_id(id: &str) -> Result<()> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+');
+    match id.starts_with(|c: char| c.is_ascii_alphanumeric()) && id.chars().all(plain) {
+        true => Ok(()),
+        false => Err(Fault::invalid(format!("invalid id {id:?}"))),
+    }
+}
+
+/// It is gone already.
 fn gone(fault: Fault) -> Result<()> {
     if fault.code == Code::NOT_FOUND { Ok(()) } else { Err(fault) }
 }

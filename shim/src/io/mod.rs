@@ -4,6 +4,7 @@
 use std::{
     os::fd::{AsFd, OwnedFd},
     path::Path,
+    pin::Pin,
     sync::Arc,
     time::Duration,
 };
@@ -36,6 +37,8 @@ use crate::{
 /// How long the rest of an output may take after its process has ended.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+type Output = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What containerd named: paths of fifos, URIs, or nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Names {
@@ -55,13 +58,14 @@ pub(crate) struct Owner<'a> {
 }
 
 /// The streams of one process while it runs.
-#[derive(Debug)]
 pub(crate) struct Io {
     /// The writing end of the fifo for the standard input: as long as it is open, a client that goes
     /// away does not end the input.
     input_held: Option<OwnedFd>,
     input: Option<AbortHandle>,
     outputs: Vec<JoinHandle<()>>,
+    /// Outputs that wait for [`Io::begin`].
+    prepared: Vec<Output>,
     /// Becomes true when the process has ended: what is in the pipes then is all there is.
     ended: watch::Sender<bool>,
     terminal: Option<Arc<OwnedFd>>,
@@ -74,6 +78,7 @@ impl Io {
             input_held: None,
             input: None,
             outputs: Vec::new(),
+            prepared: Vec::new(),
             ended: watch::Sender::new(false),
             terminal: None,
             logger: None,
@@ -131,8 +136,13 @@ impl Io {
         let (ours, theirs) = pipe(owner)?;
         nonblocking(&ours)?;
         let output = relay::output(ours, sink, self.ended.subscribe())?;
-        self.outputs.push(tokio::spawn(output));
+        self.prepared.push(Box::pin(output));
         Ok(Some(theirs))
+    }
+
+    /// The process is there. What was written before, by a runtime that failed, is not for its reader.
+    pub(crate) fn begin(&mut self) {
+        self.outputs.extend(self.prepared.drain(..).map(tokio::spawn));
     }
 
     /// Everything for a process whose terminal is `master`.
@@ -201,6 +211,12 @@ impl Io {
         if let Some(logger) = self.logger.take() {
             logger.finish(deadline).await;
         }
+    }
+}
+
+impl std::fmt::Debug for Io {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Io").field("outputs", &self.outputs.len()).finish_non_exhaustive()
     }
 }
 

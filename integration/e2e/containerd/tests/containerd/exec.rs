@@ -25,6 +25,8 @@ fn a_missing_program() {
     let container = Container::idle();
     let output = container.exec(&[], &["/bin/missing"]);
     output.fails("exec failed").fails("no such file or directory");
+    // Once, by the client: what the runtime says is not the process's output.
+    assert_eq!(output.err().matches("no such file or directory").count(), 1, "{output:?}");
     container.exec(&[], &["true"]).code(0);
 }
 
