@@ -107,7 +107,7 @@ impl Container {
     /// The process id of its shim.
     #[track_caller]
     pub fn shim(&self) -> u32 {
-        let parent = e2e_docker::host::status(self.pid(), "PPid");
+        let parent = e2e_common::host::status(self.pid(), "PPid");
         parent.parse().expect("its parent is the shim")
     }
 

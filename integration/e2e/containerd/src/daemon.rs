@@ -154,7 +154,7 @@ impl Daemon {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         pids.filter(|pid| {
-            let line = e2e_docker::host::command_line(*pid);
+            let line = e2e_common::host::command_line(*pid);
             line.first().is_some_and(|program| program.contains("containerd-shim"))
                 && line.contains(&address)
         })

@@ -1,10 +1,8 @@
-//! The image, made on the spot: busybox under all its names in one layer, as `docker save` writes
-//! it.
+//! The image of all engines' tests in one layer, as `docker save` writes it.
 
 use std::{
     fs,
     io::{Error, Result},
-    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -19,7 +17,7 @@ pub const IMAGE: &str = "docker.io/library/judged:latest";
 pub fn archive(directory: &Path) -> Result<PathBuf> {
     let work = directory.join("image");
     let rootfs = work.join("rootfs");
-    populate(&rootfs)?;
+    e2e_common::image::populate(&rootfs)?;
     tar(&rootfs, ".", &work.join("layer.tar"))?;
     fs::remove_dir_all(&rootfs)?;
     let config = serde_json::json!({
@@ -35,19 +33,6 @@ pub fn archive(directory: &Path) -> Result<PathBuf> {
     tar(&work, ".", &archive)?;
     fs::remove_dir_all(&work)?;
     Ok(archive)
-}
-
-fn populate(rootfs: &Path) -> Result<()> {
-    for directory in ["bin", "dev", "etc", "proc", "root", "sys", "tmp"] {
-        fs::create_dir_all(rootfs.join(directory))?;
-    }
-    let bin = rootfs.join("bin");
-    fs::copy("/bin/busybox", bin.join("busybox"))?;
-    let applets = Command::new("/bin/busybox").arg("--list").output()?.stdout;
-    for applet in String::from_utf8_lossy(&applets).lines().filter(|name| *name != "busybox") {
-        symlink("busybox", bin.join(applet))?;
-    }
-    fs::write(rootfs.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")
 }
 
 fn tar(directory: &Path, what: &str, archive: &Path) -> Result<()> {

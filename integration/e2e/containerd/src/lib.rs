@@ -13,4 +13,4 @@ pub mod image;
 
 pub use container::Container;
 pub use ctr::{Output, ctr};
-pub use e2e_docker::wait;
+pub use e2e_common::wait;

@@ -1,10 +1,10 @@
 //! Processes that are killed while containers run.
 
+use e2e_common::host;
 use e2e_containerd::{Container, daemon, wait};
-use e2e_docker::host;
 use rustix::process::{Pid, Signal, kill_process};
 
-tests! {
+e2e_common::tests! {
     containerd_dies_and_comes_back
     an_exit_while_containerd_is_away
     the_shim_dies

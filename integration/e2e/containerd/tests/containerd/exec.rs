@@ -2,7 +2,7 @@
 
 use e2e_containerd::{Container, ctr, wait};
 
-tests! {
+e2e_common::tests! {
     output_and_status
     a_missing_program
     a_terminal
@@ -79,7 +79,7 @@ fn listed_with_its_id() {
     let listed = container.task("ps", &[]).ok();
     let exec = listed.lines().find(|line| line.contains("known")).expect(&listed);
     let pid: u32 = exec.split_whitespace().next().and_then(|pid| pid.parse().ok()).expect(exec);
-    assert_eq!(e2e_docker::host::command_line(pid), ["sleep", "1000"]);
+    assert_eq!(e2e_common::host::command_line(pid), ["sleep", "1000"]);
     assert!(listed.lines().any(|line| line.starts_with(&container.pid().to_string())), "{listed}");
 }
 
@@ -111,5 +111,5 @@ fn a_child_that_stays() {
     wait::until("it is there", children);
     container.task("kill", &["-s", "KILL"]).code(0);
     container.becomes("STOPPED");
-    assert!(!e2e_docker::host::is_alive(pid));
+    assert!(!e2e_common::host::is_alive(pid));
 }

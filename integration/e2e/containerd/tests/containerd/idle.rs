@@ -1,9 +1,9 @@
 //! What a pod costs that does nothing.
 
+use e2e_common::host;
 use e2e_containerd::{Container, container, daemon};
-use e2e_docker::host;
 
-tests! {
+e2e_common::tests! {
     one_thread_and_little_memory
     nothing_piles_up
 }

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use e2e_containerd::{Container, container::run, daemon, wait};
 
-tests! {
+e2e_common::tests! {
     much_output_arrives_whole
     both_streams_at_once
     an_end_of_input

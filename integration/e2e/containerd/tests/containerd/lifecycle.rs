@@ -7,7 +7,7 @@ use std::{
 
 use e2e_containerd::{Container, container, ctr, daemon, wait};
 
-tests! {
+e2e_common::tests! {
     pause_and_resume
     kill_ends_a_paused_one
     metrics
@@ -77,7 +77,7 @@ fn processes_without_a_namespace_end() {
     container.task("kill", &["-s", "KILL"]).code(0);
     container.becomes("STOPPED");
     wait::until("all end", || {
-        pids.iter().all(|pid| !e2e_docker::host::is_alive(*pid)).then_some(())
+        pids.iter().all(|pid| !e2e_common::host::is_alive(*pid)).then_some(())
     });
 }
 

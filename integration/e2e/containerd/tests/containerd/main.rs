@@ -7,18 +7,8 @@ use std::{
     process::ExitCode,
 };
 
+use e2e_common::list::{self, Arguments};
 use e2e_containerd::daemon;
-use libtest_mimic::{Arguments, Trial};
-
-/// The list of a module's tests; a function that is missing in it is reported as dead code.
-macro_rules! tests {
-    ($($test:ident)*) => {
-        pub(crate) fn tests() -> Vec<libtest_mimic::Trial> {
-            let module = module_path!().rsplit("::").next().unwrap_or_default();
-            vec![$(crate::trial(module, stringify!($test), $test)),*]
-        }
-    };
-}
 
 mod disaster;
 mod exec;
@@ -29,15 +19,11 @@ mod rest;
 mod run;
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    // Tests wait for containerd most of the time, not for the processor.
-    arguments
-        .test_threads
-        .get_or_insert(2 * std::thread::available_parallelism().map_or(1, usize::from));
+    let arguments = list::arguments();
     let tests = [run::tests(), io::tests(), exec::tests(), lifecycle::tests(), idle::tests()];
-    let tests = tests.into_iter().flatten().collect();
+    let tests = list::chosen("containerd", tests.into_iter().flatten().collect());
     if arguments.list {
-        return libtest_mimic::run(&arguments, tests).exit_code();
+        return list::run(&arguments, tests).exit_code();
     }
     let (runtime, shims) = match judged() {
         Ok(judged) => judged,
@@ -50,12 +36,12 @@ fn main() -> ExitCode {
     // Short, since sockets are in it.
     let directory = std::env::temp_dir().join(format!("containerd.{}", std::process::id()));
     daemon::start(&runtime, shims, directory);
-    let passed = !libtest_mimic::run(&arguments, tests).has_failed();
+    let passed = !list::run(&arguments, tests).has_failed();
     // One after the other: these end containerd, or look for what all tests have left.
     let alone = Arguments { test_threads: Some(1), ..arguments.clone() };
-    let survived = !libtest_mimic::run(&alone, disaster::tests()).has_failed();
+    let survived = !list::run(&alone, list::chosen("containerd", disaster::tests())).has_failed();
     let all = Arguments { filter: None, skip: Vec::new(), exact: false, ..alone };
-    let clean = !libtest_mimic::run(&all, rest::tests()).has_failed();
+    let clean = !list::run(&all, rest::tests()).has_failed();
     let removed = daemon::shared().remove();
     if let Err(error) = &removed {
         eprintln!("what containerd has left cannot be removed: {error}");
@@ -95,11 +81,4 @@ fn built() -> Result<PathBuf, String> {
         builds.into_iter().filter(|build| shim(build).is_ok() && build.join("rtn").exists());
     let newest = whole.max_by_key(|build| shim(build).and_then(|file| file.modified()).ok());
     newest.ok_or_else(|| "the shim and rtn are not built: make build".to_owned())
-}
-
-fn trial(module: &str, name: &str, test: fn()) -> Trial {
-    Trial::test(format!("{module}::{name}"), move || {
-        test();
-        Ok(())
-    })
 }

@@ -2,7 +2,7 @@
 
 use e2e_containerd::{daemon, wait};
 
-tests! {
+e2e_common::tests! {
     no_shim
     no_mount
     no_cgroup

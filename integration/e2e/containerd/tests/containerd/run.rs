@@ -2,7 +2,7 @@
 
 use e2e_containerd::{container::run, ctr};
 
-tests! {
+e2e_common::tests! {
     output_and_status
     a_signal_is_a_status
     a_missing_program
