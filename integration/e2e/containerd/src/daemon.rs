@@ -188,6 +188,13 @@ impl Daemon {
         for directory in roots.map(|root| root.join(&self.namespace)).filter(|path| path.is_dir()) {
             fs::remove_dir(directory)?;
         }
+        // Where the shims' runtimes keep states, a directory for each namespace; empty by now.
+        for states in ["/run/containerd/rtn", "/run/containerd/runc"] {
+            match fs::remove_dir(Path::new(states).join(&self.namespace)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
         // The messages stay for who wants to read them.
         for entry in
             fs::read_dir(&self.directory)?.flatten().filter(|entry| entry.path() != self.log())
