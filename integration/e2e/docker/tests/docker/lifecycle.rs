@@ -32,8 +32,6 @@ e2e_common::tests! {
     inspect_tells_the_truth
     wait_returns_when_it_ends
     copy_into_and_out_of_a_running_container
-    build_runs_its_steps
-    build_fails_with_its_step
     runtime_is_listed_and_can_be_chosen
     runtime_behind_a_script_with_arguments
 }
@@ -296,23 +294,6 @@ fn copy_into_and_out_of_a_running_container() {
     container.exec(&[], &["sh", "-c", "echo out > /tmp/out"]).ok();
     docker(&["cp", &format!("{}:/tmp/out", container.name()), &file.to_string_lossy()]).ok();
     assert_eq!(fs::read_to_string(&file).unwrap_or_default(), "out\n");
-}
-
-fn build_runs_its_steps() {
-    let image = format!("built-{}", std::process::id());
-    let steps = "FROM box\nRUN id -u >/who && chmod 1777 /tmp\nUSER user\nRUN id -u >/tmp/who\n";
-    Docker::feed(&["build", "-q", "--rm", "--force-rm", "-t", &image, "-"], steps.as_bytes()).ok();
-    let container = Container::named();
-    let read = docker(&["run", "--name", container.name(), &image, "cat", "/who", "/tmp/who"]);
-    docker(&["rm", container.name()]).ok();
-    docker(&["rmi", &image]).ok();
-    assert_eq!(read.ok(), "0\n1000");
-}
-
-fn build_fails_with_its_step() {
-    Docker::feed(&["build", "--force-rm", "-"], b"FROM box\nRUN exit 7\n")
-        .code(7)
-        .fails("returned a non-zero code: 7");
 }
 
 fn runtime_is_listed_and_can_be_chosen() {
