@@ -2,7 +2,7 @@
 //!
 //! * [`daemon`]: the one containerd that all tests share: its directories, its restarts, what is
 //!   left of it.
-//! * [`ctr`]: the `ctr` command, and what it said.
+//! * [`ctr`](mod@ctr): the `ctr` command, and what it said.
 //! * [`container`]: a container that is removed when its handle goes out of scope.
 //! * [`image`]: busybox as an image of one layer.
 
