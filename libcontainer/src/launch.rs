@@ -52,7 +52,7 @@ pub(crate) fn launch(
     let child = match clone(plan, process, fds, into.as_ref().map(AsFd::as_fd)) {
         Ok(child) => child,
         Err(refusal) => {
-            let _ = driver.remove();
+            let _ = driver.remove(true);
             return Err(match refusal {
                 Refusal::Error(error) => error,
                 Refusal::Failure(failure) => explain::failure(plan, &failure),
@@ -74,7 +74,7 @@ pub(crate) fn launch(
         Ok(()) => Ok((child, parent, devices)),
         Err(error) => {
             child.end();
-            let _ = driver.remove();
+            let _ = driver.remove(true);
             Err(error)
         }
     }

@@ -83,7 +83,7 @@ fn every_limit_is_in_the_files_of_the_host() {
     }
     let devices = made.file("devices", "devices.list");
     assert!(devices.contains("c 1:3 rwm") && !devices.contains("a *:*"), "{devices}");
-    made.cgroup().remove().expect("remove");
+    made.cgroup().remove(true).expect("remove");
     assert!(!made.exists_anywhere());
 }
 
@@ -231,9 +231,9 @@ fn the_cgroup_of_another_survives_a_failed_creation() {
     let second = plan(&path, "{}", &host).expect("plan");
     let driver = cgroup::driver(&second.place);
     driver.prepare().expect("nothing to prepare on v1");
-    driver.remove().expect("nothing made");
+    driver.remove(true).expect("nothing made");
     driver.create(&second.limits, None).expect_err("in use");
-    driver.remove().expect("nothing made");
+    driver.remove(true).expect("nothing made");
     assert!(inner.iter().all(|path| path.is_dir()));
 }
 
@@ -365,7 +365,7 @@ fn nobody_escapes_a_kill_by_forking() {
         let cgroup = made.cgroup();
         cgroup.kill(libc::SIGKILL).expect("kill");
         inside.child.wait().expect("wait");
-        cgroup.remove().expect("remove");
+        cgroup.remove(true).expect("remove");
         assert!(!made.exists_anywhere());
     }
 }
@@ -381,7 +381,7 @@ fn without_a_freezer_killing_goes_on_until_nobody_is_left() {
     let mut inside = made.run(FORKS);
     made.cgroup().kill(libc::SIGKILL).expect("kill");
     inside.child.wait().expect("wait");
-    made.cgroup().remove().expect("remove");
+    made.cgroup().remove(true).expect("remove");
     assert!(made.cgroup().freeze().is_err() && !made.exists_anywhere());
 }
 
@@ -394,7 +394,7 @@ fn a_paused_container_can_be_killed() {
         cgroup.freeze().expect("freeze");
         cgroup.kill(libc::SIGKILL).expect("kill");
         inside.child.wait().expect("wait");
-        cgroup.remove().expect("remove");
+        cgroup.remove(true).expect("remove");
     }
 }
 
@@ -429,7 +429,7 @@ fn the_oom_killer_is_seen() {
     inside.line();
     assert!(cgroup.oom_kills().expect("count") >= 1);
     drop(inside);
-    cgroup.remove().expect("remove");
+    cgroup.remove(true).expect("remove");
     assert_eq!(wait(&watch), 1);
     assert_eq!(watch.look().expect("look"), Oom::Gone);
 }
@@ -442,12 +442,12 @@ fn removal_is_thorough_and_can_be_repeated() {
         fs::create_dir_all(path.join("docker/inner")).expect("sub-cgroup");
     }
     let cgroup = made.cgroup();
-    cgroup.remove().expect("remove");
+    cgroup.remove(true).expect("remove");
     assert!(!made.exists_anywhere() && !cgroup.exists());
-    cgroup.remove().expect("nothing left to remove");
+    cgroup.remove(true).expect("nothing left to remove");
     // As after a creator that died early.
     fs::create_dir(made.path("pids")).expect("mkdir");
-    cgroup.remove().expect("remove one");
+    cgroup.remove(true).expect("remove one");
     assert!(!made.exists_anywhere());
 }
 
@@ -460,7 +460,7 @@ fn removal_waits_for_processes_that_are_leaving() {
         let reaper = std::thread::Builder::new()
             .spawn(move || inside.child.wait().expect("wait"))
             .expect("thread");
-        made.cgroup().remove().expect("remove");
+        made.cgroup().remove(true).expect("remove");
         assert!(!made.exists_anywhere());
         reaper.join().expect("join");
     }
@@ -477,7 +477,7 @@ fn a_cgroup_that_stays_full_is_reported_and_the_rest_removed() {
         let own = hierarchy.own.strip_prefix("/").expect("/");
         fs::write(hierarchy.mount.join(own).join("cgroup.procs"), &pid).expect("move");
     }
-    let error = made.cgroup().remove().expect_err("full");
+    let error = made.cgroup().remove(true).expect_err("full");
     let text = error.to_string();
     assert!(text.contains("/pids/") && text.contains("busy"), "{text}");
     let left: Vec<&PathBuf> = made.place.paths().values().filter(|path| path.exists()).collect();
@@ -557,7 +557,7 @@ fn rootless_creator() {
     }
     let cgroup = Cgroup::open(&plan.place);
     assert!(!cgroup.exists() && cgroup.paths().is_empty());
-    driver.remove().expect("remove");
+    driver.remove(true).expect("remove");
 }
 
 /// The whole life, many times at once, leaves nothing.
@@ -571,7 +571,7 @@ fn many_at_once_leave_nothing() {
         let mut inside = fixture.run("exec sleep 100");
         fixture.cgroup().kill(libc::SIGKILL).expect("kill");
         inside.child.wait().expect("wait");
-        fixture.cgroup().remove().expect("remove");
+        fixture.cgroup().remove(true).expect("remove");
         for path in fixture.place.paths().values() {
             assert!(!path.exists());
         }

@@ -264,7 +264,7 @@ fn nobody_escapes_a_kill_by_forking() {
     let cgroup = made.cgroup();
     cgroup.kill(libc::SIGKILL).expect("kill");
     inside.child.wait().expect("wait");
-    cgroup.remove().expect("remove");
+    cgroup.remove(true).expect("remove");
     assert!(!made.exists_anywhere());
 }
 
@@ -279,7 +279,7 @@ fn a_paused_container_can_be_killed_and_signalled() {
     assert!(cgroup.frozen().expect("frozen"));
     cgroup.kill(libc::SIGKILL).expect("kill");
     inside.child.wait().expect("wait");
-    cgroup.remove().expect("remove");
+    cgroup.remove(true).expect("remove");
 }
 
 #[test]
@@ -288,9 +288,9 @@ fn removal_waits_for_processes_that_are_leaving() {
     let made = made(&unique("leaving"), "{}", &host);
     fs::create_dir(made.path("").join("inner")).expect("sub-cgroup");
     let _inside = made.run("exec sleep 0.2");
-    made.cgroup().remove().expect("remove");
+    made.cgroup().remove(true).expect("remove");
     assert!(!made.exists_anywhere());
-    made.cgroup().remove().expect("nothing left to remove");
+    made.cgroup().remove(true).expect("nothing left to remove");
 }
 
 /// The container has moved its init away and enabled a controller: exec follows the init.

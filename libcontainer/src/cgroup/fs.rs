@@ -209,7 +209,7 @@ impl Driver for Cgroupfs<'_> {
         Tree::open(self.place)?.change(&limits.writes)
     }
 
-    fn remove(&self) -> Result<()> {
+    fn remove(&self, _complete: bool) -> Result<()> {
         if self.unfinished.get() {
             self.unwind();
             return Ok(());

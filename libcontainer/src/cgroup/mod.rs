@@ -188,11 +188,12 @@ pub trait Driver {
 
     /// Removes every directory with its sub-cgroups, after waiting until they are empty. Kills
     /// nothing. Does as much as it can, as often as it is called. By the driver whose creation
-    /// failed or was never finished: only what it made.
+    /// failed or was never finished: only what it made. `complete` says that the container was made
+    /// whole: if not, its manager may still be about to make the cgroup, though there is none.
     ///
     /// # Errors
     /// All directories that remain, and why.
-    fn remove(&self) -> Result<()>;
+    fn remove(&self, complete: bool) -> Result<()>;
 }
 
 /// The driver that owns the directories of `place`. A disabled manager has none: there is nothing

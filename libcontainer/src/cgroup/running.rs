@@ -233,8 +233,8 @@ impl Cgroup {
     ///
     /// # Errors
     /// All directories that remain, and why.
-    pub fn remove(&self) -> Result<()> {
-        driver(&self.place).remove()
+    pub fn remove(&self, complete: bool) -> Result<()> {
+        driver(&self.place).remove(complete)
     }
 
     /// The directory that says which processes the container has.

@@ -187,7 +187,7 @@ fn make(
         };
         finish().inspect_err(|_| {
             child.end();
-            let _ = container.cgroup().remove();
+            let _ = container.cgroup().remove(true);
         })?;
         devices.into_iter().for_each(Transfer::keep);
         group.into_iter().for_each(Group::keep);

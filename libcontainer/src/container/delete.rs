@@ -45,7 +45,7 @@ impl Container {
     /// The end of the lifecycle, for who holds the lock. What poststop hooks did wrong is returned.
     pub(super) fn destroy(&self) -> Result<Vec<Error>> {
         self.end_processes()?;
-        self.cgroup().remove()?;
+        self.cgroup().remove(self.state.init_process_pid != 0)?;
         self.leave_resctrl()?;
         let hooks = self.spec().ok().and_then(|spec| spec.hooks().clone());
         let hooks = plan_hooks(hooks.as_ref(), &mut Vec::new());
@@ -80,7 +80,7 @@ impl Container {
         let cgroup = Cgroup::open(&place);
         if cgroup.exists() {
             cgroup.kill(libc::SIGKILL)?;
-            cgroup.remove()?;
+            cgroup.remove(false)?;
         }
         entry.remove()
     }

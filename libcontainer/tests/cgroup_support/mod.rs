@@ -132,7 +132,7 @@ impl Drop for Fixture {
         let cgroup = self.cgroup();
         let _ = cgroup.thaw();
         let _ = cgroup.kill(9);
-        let _ = cgroup.remove();
+        let _ = cgroup.remove(true);
         for top in self.tops() {
             remove_empty(&top);
         }

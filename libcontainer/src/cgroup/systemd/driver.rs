@@ -109,17 +109,18 @@ impl Driver for Systemd<'_> {
         self.files.apply(limits)
     }
 
-    fn remove(&self) -> Result<()> {
+    fn remove(&self, complete: bool) -> Result<()> {
         if self.creation.get() == Some(Started::No) {
             return Ok(());
         }
-        if self.has_ended() {
-            return self.files.remove();
+        // systemd may yet hear of a unit whose maker was killed.
+        if complete && self.has_ended() {
+            return self.files.remove(complete);
         }
         // The unit ends by itself when its last process has ended; asked for, it has ended when
         // this returns, and its name is free.
         let stopped = Manager::of(self.unit).and_then(|mut manager| manager.stop());
-        let removed = self.files.remove();
+        let removed = self.files.remove(complete);
         stopped.and(removed)
     }
 }
