@@ -243,7 +243,7 @@ fn resource_limits_are_set() {
 #[test]
 fn a_hard_limit_is_raised() {
     let test = Test::new();
-    needs!(Feature::SysResource);
+    needs!(Feature::SysResource, Feature::Root);
     let limits = json!([{ "type": "RLIMIT_NOFILE", "soft": 200_000, "hard": 200_000 }]);
     assert_eq!(
         test.facts(&process(test.bundle(), "rlimits", limits)).rlimits["nofile"],
@@ -274,7 +274,7 @@ fn without_an_oom_score_the_callers_is_kept() {
 #[test]
 fn the_oom_score_is_lowered() {
     let test = Test::new();
-    needs!(Feature::SysResource);
+    needs!(Feature::SysResource, Feature::Root);
     assert_eq!(test.facts(&process(test.bundle(), "oomScoreAdj", json!(-200))).oom_score_adj, -200);
 }
 
