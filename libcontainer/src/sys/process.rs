@@ -103,7 +103,8 @@ pub(crate) fn pidfd_send_signal(
     if result == 0 { Ok(()) } else { Err(super::last_errno()) }
 }
 
-/// Takes over a descriptor that this process was executed with.
+/// Takes over a descriptor that this process was executed with. Nobody else may own `number`: it is
+/// above 2, open, and seen at program start, before anything was opened below it.
 pub(crate) fn inherited(number: std::os::fd::RawFd) -> std::os::fd::OwnedFd {
     use std::os::fd::{FromRawFd, OwnedFd};
     // SAFETY: the caller has just found it open at program start, when only 0, 1 and 2 have owners.

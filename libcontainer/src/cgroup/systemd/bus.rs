@@ -1,6 +1,5 @@
-//! A connection to a systemd manager: to its private socket where that is there (root's, and a
-//! user's own), else over the message bus. Every wait has a deadline: systemd may be busy, stopped
-//! or gone.
+//! A connection to a systemd manager, over the message bus or to its private socket. Every wait has
+//! a deadline: systemd may be busy, stopped or gone.
 
 use std::{os::fd::OwnedFd, time::Duration};
 

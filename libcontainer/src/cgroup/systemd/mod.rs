@@ -13,7 +13,7 @@
 //! ```
 //!
 //! D-Bus is spoken directly: a handful of message shapes over one socket, each answer with a
-//! deadline, no thread, and as root past the message bus.
+//! deadline, and no thread.
 
 mod address;
 mod bus;
