@@ -81,6 +81,16 @@ fn keyed(line: &str) -> Option<(&str, BTreeMap<&str, u64>)> {
     Some((name, pairs.map(|(key, value)| (key, number(value))).collect()))
 }
 
+/// The lines of `rdma.current` or `rdma.max`: a device, its handles and its objects.
+fn rdma(text: &str) -> impl Iterator<Item = (String, u32, u32)> {
+    text.lines().filter_map(|line| {
+        let (device, values) = keyed(line)?;
+        let value =
+            |key| values.get(key).map_or(0, |value| u32::try_from(*value).unwrap_or(u32::MAX));
+        Some((device.to_owned(), value("hca_handle"), value("hca_object")))
+    })
+}
+
 /// The name of a block device, as containerd gives it.
 fn device_names() -> BTreeMap<(u64, u64), String> {
     let text = std::fs::read_to_string(Path::new("/proc/partitions")).unwrap_or_default();
@@ -104,3 +114,13 @@ macro_rules! fill {
     };
 }
 use fill;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn rdma_has_a_line_for_each_device() {
+        let text = "mlx4_0 hca_handle=2 hca_object=max\nocrdma1 hca_handle=3\n";
+        let found: Vec<_> = super::rdma(text).collect();
+        assert_eq!(found, [("mlx4_0".into(), 2, u32::MAX), ("ocrdma1".into(), 3, 0)]);
+    }
+}

@@ -9,7 +9,7 @@ use containerd_shim_protos::cgroups::metrics::{
 use libcontainer::{cgroup::Stats, container::Container};
 use protobuf::MessageField;
 
-use super::{Source, device_names, fill, keyed};
+use super::{Source, device_names, fill};
 use crate::error::Result;
 
 /// Each part if its hierarchy has a directory of the container.
@@ -128,19 +128,13 @@ fn blkio(stats: &Stats) -> BlkIOStat {
 
 fn rdma(source: &Source) -> RdmaStat {
     let entries = |file| {
-        let text = source.text(file);
-        let entry = |line| {
-            let (device, values) = keyed(line)?;
-            let value =
-                |key| values.get(key).map_or(0, |value| (*value).min(u32::MAX.into()) as u32);
-            Some(RdmaEntry {
-                device: device.to_owned(),
-                hca_handles: value("hca_handle"),
-                hca_objects: value("hca_object"),
-                ..Default::default()
-            })
+        let entry = |(device, hca_handles, hca_objects)| RdmaEntry {
+            device,
+            hca_handles,
+            hca_objects,
+            ..Default::default()
         };
-        text.lines().filter_map(entry).collect()
+        super::rdma(&source.text(file)).map(entry).collect()
     };
     RdmaStat { current: entries("rdma.current"), limit: entries("rdma.max"), ..Default::default() }
 }

@@ -72,18 +72,13 @@ fn events(source: &Source) -> MemoryEvents {
 }
 
 fn rdma(source: &Source, file: &str) -> Vec<RdmaEntry> {
-    let text = source.text(file);
-    let entry = |line| {
-        let (device, values) = keyed(line)?;
-        let value = |key| values.get(key).map_or(0, |value| (*value).min(u32::MAX.into()) as u32);
-        Some(RdmaEntry {
-            device: device.to_owned(),
-            hca_handles: value("hca_handle"),
-            hca_objects: value("hca_object"),
-            ..Default::default()
-        })
+    let entry = |(device, hca_handles, hca_objects)| RdmaEntry {
+        device,
+        hca_handles,
+        hca_objects,
+        ..Default::default()
     };
-    text.lines().filter_map(entry).collect()
+    super::rdma(&source.text(file)).map(entry).collect()
 }
 
 /// `MAJOR:MINOR key=value …`.
