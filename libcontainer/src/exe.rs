@@ -1,21 +1,31 @@
 //! Keeps the container away from this program's file.
 //!
 //! A process that is about to become the container's program still is this program: whoever gets
-//! at its /proc/PID/exe, or makes it execute /proc/self/exe, holds the host's file open and can
-//! overwrite it later (CVE-2019-5736), or, by a bug of the kernel, poison its page cache. So what
-//! runs inside is a private copy in memory that nobody can write to and that goes with its process.
+//! at its /proc/PID/exe, or makes it execute /proc/self/exe, holds the file open and can overwrite
+//! it later (CVE-2019-5736). So what runs inside was executed from an overlay that has no upper
+//! directory: nothing on that filesystem can be written to, and unlike a read-only bind mount no
+//! capability and no mount namespace can change this, for a mount option is not what forbids it.
+//! Its pages are those of the host's file, so that nothing is copied.
+//!
+//! Where no overlay can be mounted (by an unprivileged user, or on a program that is itself on two
+//! overlays) the program runs from a sealed copy in memory.
 
 use std::{
-    ffi::{CString, OsString},
+    ffi::{CStr, CString, OsString},
     os::{
-        fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd},
-        unix::ffi::OsStringExt,
+        fd::{AsFd, AsRawFd, OwnedFd, RawFd},
+        unix::ffi::{OsStrExt, OsStringExt},
     },
+    path::PathBuf,
     sync::{Mutex, PoisonError},
 };
 
+use nix::fcntl::AtFlags as ExecFlags;
 use rustix::{
-    fs::{CWD, MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, openat},
+    fs::{
+        AtFlags, CWD, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags, StatxAttributes,
+        StatxFlags, fcntl_add_seals, fcntl_get_seals, openat, statx,
+    },
     io::{Errno, FdFlags},
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount,
@@ -25,107 +35,134 @@ use rustix::{
 
 use crate::{
     error::{Context, Error, Result},
-    sys::{
-        mount::{MountAttr, mount_setattr},
-        process::inherited,
-    },
+    sys::process::inherited,
 };
 
 const SEALS: SealFlags =
     SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::WRITE);
 
-/// The mount that the copy was made on, until [`let_mount_go`].
+/// An overlay without an upper directory wants two lower ones that lie apart. What is in this one
+/// is of no use below the program's name, and every host has it.
+const OTHER_LOWER: &str = "/dev";
+
+/// Where AT_EXECFN says that a program was executed relative to a descriptor.
+const BY_DESCRIPTOR: &[u8] = b"/dev/fd/";
+
+/// The overlay that this program was executed from, until [`let_mount_go`].
 static MOUNT: Mutex<Option<OwnedFd>> = Mutex::new(None);
 
-/// Executes a copy of this program in place of it, with the same arguments and environment; does
-/// nothing in the copy. Call it first: everything done before is done again.
+/// Executes this program again from where nobody can write to it, with the same arguments and
+/// environment; does nothing when that was done. Call it first: everything done before is done
+/// again.
 ///
 /// # Errors
-/// When no copy can be made or executed; to go on without one would be unsafe.
-pub fn run_from_copy() -> Result<()> {
+/// When it can be executed neither from an overlay nor from memory; to go on would be unsafe.
+pub fn run_sealed() -> Result<()> {
     let exe = openat(CWD, c"/proc/self/exe", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
         .doing(|| "cannot open own executable")?;
-    let own_tmpfs = is_on_own_tmpfs(&exe);
-    if own_tmpfs {
-        keep_mount(&exe);
-    }
-    if own_tmpfs || fcntl_get_seals(&exe) == Ok(SEALS) {
+    let by = descriptor(rustix::param::linux_execfn());
+    if by.is_some_and(|number| is_on_own_overlay(&exe, number))
+        || fcntl_get_seals(&exe) == Ok(SEALS)
+    {
         return rustix::thread::set_name(c"rtn").doing(|| "cannot set own name");
     }
-    let (copy, mount) = copy(&exe).doing(|| "cannot copy own executable into memory")?;
+    let (args, env) = (args(), env());
+    if by.is_none() {
+        // Whatever is in its way, there is another one.
+        let _ = execute_on_overlay(&exe, &args, &env);
+    }
+    let copy = in_memfd(&exe).doing(|| "cannot copy own executable into memory")?;
     drop(exe);
-    execute(copy, mount)
+    let Err(errno) = nix::unistd::fexecve(copy.as_fd(), &args, &env);
+    Err(Error::os("cannot execute own copy in memory", errno)
+        .hint("is vm.memfd_noexec set to 2? the runtime runs from a private copy in memory"))
 }
 
-/// Closes the mount that the copy was made on. The last one to do so waits for a grace period of
-/// RCU, which takes as long as all the rest of a copy: call it after a clone, when the child works
-/// and this process would wait for it.
+/// Closes the mount of the overlay. The last one to do so waits for a grace period of RCU: call it
+/// after a clone, when the child works and this process would wait for it.
 pub(crate) fn let_mount_go() {
     drop(MOUNT.lock().unwrap_or_else(PoisonError::into_inner).take());
 }
 
-/// The program before this one left the mount at the lowest number that was free, so it is the next
-/// one below the first that is free now. No other descriptor is on that filesystem.
-fn keep_mount(exe: &OwnedFd) {
-    let Ok(own) = rustix::fs::fstat(exe) else { return };
-    let is_mount = |number: &i32| {
-        rustix::fs::stat(format!("/proc/self/fd/{number}")).is_ok_and(|is| is.st_dev == own.st_dev)
+/// Whether [`execute_on_overlay`] executed this program, by the descriptor `number`; then its mount
+/// is kept for [`let_mount_go`]. The kernel tells the number, and nobody else executes a program
+/// relative to the root of a read-only overlay.
+fn is_on_own_overlay(exe: &OwnedFd, number: RawFd) -> bool {
+    // Since Linux 5.8.
+    let mount_of = |path: &str| {
+        let found = statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).ok()?;
+        let told = found.stx_mask & StatxFlags::MNT_ID.bits() != 0;
+        let is_root = found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
+        told.then_some((found.stx_mnt_id, is_root))
     };
-    let Some(number) = (3..exe.as_raw_fd()).rev().find(is_mount) else { return };
+    let own = mount_of("/proc/self/exe");
+    let kept = mount_of(&format!("/proc/self/fd/{number}"));
+    let is_its_root = own.zip(kept).is_some_and(|(own, kept)| kept == (own.0, true));
+    if !(is_its_root && is_on_read_only_overlay(exe)) {
+        return false;
+    }
     let mount = inherited(number);
     // Programs that this one executes are not to have it.
-    if rustix::io::fcntl_setfd(&mount, FdFlags::CLOEXEC).is_ok() {
-        *MOUNT.lock().unwrap_or_else(PoisonError::into_inner) = Some(mount);
-    }
+    let kept = rustix::io::fcntl_setfd(&mount, FdFlags::CLOEXEC);
+    *MOUNT.lock().unwrap_or_else(PoisonError::into_inner) = Some(mount);
+    kept.is_ok()
 }
 
-/// Only a copy is a file without a name on a read-only tmpfs.
-fn is_on_own_tmpfs(exe: &OwnedFd) -> bool {
-    let on_tmpfs = rustix::fs::fstatfs(exe).is_ok_and(|fs| fs.f_type == libc::TMPFS_MAGIC);
-    let read_only = || {
-        rustix::fs::fstatvfs(exe)
-            .is_ok_and(|fs| fs.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+/// The number in `/dev/fd/NUMBER/NAME`.
+fn descriptor(execfn: &CStr) -> Option<RawFd> {
+    let rest = execfn.to_bytes().strip_prefix(BY_DESCRIPTOR)?;
+    let (number, _) = std::str::from_utf8(rest).ok()?.split_once('/')?;
+    number.parse().ok().filter(|number| *number > 2)
+}
+
+fn is_on_read_only_overlay(exe: &OwnedFd) -> bool {
+    rustix::fs::fstatfs(exe).is_ok_and(|fs| fs.f_type == libc::OVERLAYFS_SUPER_MAGIC)
+        && rustix::fs::fstatvfs(exe).is_ok_and(|fs| fs.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+/// Returns only when it fails.
+fn execute_on_overlay(exe: &OwnedFd, args: &[CString], env: &[CString]) -> Result<(), Errno> {
+    let (directory, name) = place(exe)?;
+    let overlay = overlay(&directory)?;
+    // The next program closes it. A number above 2 is free of any meaning.
+    let kept = rustix::io::fcntl_dupfd_cloexec(&overlay, 3)?;
+    rustix::io::fcntl_setfd(&kept, FdFlags::empty())?;
+    let failed = nix::unistd::execveat(&kept, &name, args, env, ExecFlags::empty());
+    failed.map(drop).map_err(|errno| Errno::from_raw_os_error(errno as i32))
+}
+
+/// The directory of this program and its name there; an error when another file has that name now.
+fn place(exe: &OwnedFd) -> Result<(OwnedFd, CString), Errno> {
+    let path = PathBuf::from(OsString::from_vec(
+        rustix::fs::readlink(c"/proc/self/exe", Vec::new())?.into_bytes(),
+    ));
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Errno::NOENT);
     };
-    let nameless = || rustix::fs::fstat(exe).is_ok_and(|stat| stat.st_nlink == 0);
-    on_tmpfs && read_only() && nameless()
+    let directory =
+        openat(CWD, directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let named = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+    let own = rustix::fs::fstat(exe)?;
+    let same = (named.st_dev, named.st_ino) == (own.st_dev, own.st_ino);
+    let name = CString::new(name.as_bytes()).ok().filter(|_| same);
+    Ok((directory, name.ok_or(Errno::NOENT)?))
 }
 
-/// A tmpfs of one file with huge pages takes a quarter of the time of a memfd, page by page; but
-/// only root may mount one, and not every kernel has huge pages there. The copy, and its mount.
-fn copy(exe: &OwnedFd) -> Result<(OwnedFd, Option<OwnedFd>), Errno> {
-    let size = rustix::fs::fstat(exe)?.st_size as u64;
-    match on_own_tmpfs(exe, size) {
-        Err(Errno::PERM | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            Ok((in_memfd(exe, size)?, None))
-        }
-        other => other.map(|(copy, mount)| (copy, Some(mount))),
-    }
-}
-
-/// The file can be reached through its detached mount alone, which is read-only when the program
-/// runs, and whose mount namespace nobody can enter to change that.
-fn on_own_tmpfs(exe: &OwnedFd, size: u64) -> Result<(OwnedFd, OwnedFd), Errno> {
-    let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_string(context.as_fd(), c"huge", c"within_size")?;
-    fsconfig_set_string(context.as_fd(), c"mode", c"0700")?;
+/// A detached read-only overlay with the contents of `directory`.
+fn overlay(directory: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let context = fsopen(c"overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    // A path could have a colon in it.
+    let lower = format!("/proc/self/fd/{}:{OTHER_LOWER}", directory.as_raw_fd());
+    fsconfig_set_string(context.as_fd(), c"lowerdir", lower)?;
     fsconfig_create(context.as_fd())?;
-    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-    let mount = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    let file = openat(&mount, c".", flags, Mode::RWXU)?;
-    // The size first: it decides about huge pages.
-    rustix::fs::ftruncate(&file, size)?;
-    fill(&file, exe, size)?;
-    // A file that is open for writing cannot be executed (ETXTBSY).
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let readable = openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    drop(file);
-    let read_only = MountAttr { attr_set: libc::MOUNT_ATTR_RDONLY, ..MountAttr::default() };
-    mount_setattr(mount.as_fd(), false, &read_only)?;
-    Ok((readable, mount))
+    let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_RDONLY;
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)
 }
 
-fn in_memfd(exe: &OwnedFd, size: u64) -> Result<OwnedFd, Errno> {
+fn in_memfd(exe: &OwnedFd) -> Result<OwnedFd, Errno> {
+    let size = rustix::fs::fstat(exe)?.st_size as u64;
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     // Linux 6.3 wants to be told that the file will be executed; before that it refuses the word.
     let memory = match rustix::fs::memfd_create(c"rtn", flags | MemfdFlags::EXEC) {
@@ -148,21 +185,19 @@ fn fill(file: &OwnedFd, exe: &OwnedFd, size: u64) -> Result<(), Errno> {
     Ok(())
 }
 
-fn execute(copy: OwnedFd, mount: Option<OwnedFd>) -> Result<()> {
-    let doing = || "cannot keep the mount of own copy";
-    let kept = mount.as_ref().map(rustix::io::dup).transpose().doing(doing)?;
-    // It is the next program's.
-    let _ = kept.map(IntoRawFd::into_raw_fd);
-    let text = |text: OsString| CString::new(text.into_vec()).unwrap_or_default();
-    let args: Vec<_> = std::env::args_os().map(text).collect();
-    let env: Vec<_> = std::env::vars_os()
-        .map(|(mut name, value)| {
-            name.push("=");
-            name.push(value);
-            text(name)
-        })
-        .collect();
-    let Err(errno) = nix::unistd::fexecve(copy.as_fd(), &args, &env);
-    Err(Error::os("cannot execute own copy in memory", errno)
-        .hint("is vm.memfd_noexec set to 2? the runtime runs from a private copy in memory"))
+fn args() -> Vec<CString> {
+    std::env::args_os().map(text).collect()
+}
+
+fn env() -> Vec<CString> {
+    let assignment = |(mut name, value): (OsString, OsString)| {
+        name.push("=");
+        name.push(value);
+        text(name)
+    };
+    std::env::vars_os().map(assignment).collect()
+}
+
+fn text(text: OsString) -> CString {
+    CString::new(text.into_vec()).unwrap_or_default()
 }

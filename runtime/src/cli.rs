@@ -114,6 +114,10 @@ pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
 }
 
 fn call(args: impl IntoIterator<Item = OsString>) -> Result<u8, Failure> {
+    let args: Vec<_> = args.into_iter().collect();
+    if args.iter().any(goes_inside) {
+        exe::run_sealed()?;
+    }
     let command = command("rtn", GlobalFlags::augment_args);
     let page = || help::program(&command, cmd::VERBS);
     let misuse =
@@ -122,11 +126,6 @@ fn call(args: impl IntoIterator<Item = OsString>) -> Result<u8, Failure> {
         flags::split(args, &command, Order::FlagsFirst).map_err(misuse)?;
     let given: GlobalFlags = read(&parse(command.clone(), flags).map_err(misuse)?)?;
     let version = given.version;
-    let verb = arguments.first().and_then(|verb| find(&verb.to_string_lossy()).ok());
-    if verb.is_some_and(|verb| verb.goes_inside) {
-        // Before anything is opened: in the copy it would be opened again.
-        exe::run_from_copy()?;
-    }
     let globals = given.resolve()?;
     let mut words = arguments.into_iter();
     match words.next() {
@@ -135,6 +134,12 @@ fn call(args: impl IntoIterator<Item = OsString>) -> Result<u8, Failure> {
         _ => output::page(&page()),
     }
     Ok(0)
+}
+
+/// Told before the flags are understood: all that is done before [`exe::run_sealed`] is done twice.
+/// A flag's value that reads like such a verb costs time and nothing else.
+fn goes_inside(word: &OsString) -> bool {
+    cmd::VERBS.iter().any(|verb| verb.goes_inside && word == verb.name)
 }
 
 fn dispatch(
