@@ -8,6 +8,7 @@ use std::{
 };
 
 use libcontainer::{Error, Kind, Result, error::Context, seccomp, spec};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::{Value, json};
 
 use crate::runtime::{Interface, Runtime};
@@ -68,6 +69,7 @@ impl Bundles {
         let directory = env::temp_dir().join(prefix() + "files");
         make(&directory)?;
         let mut bundles = Self { directory, cgroup_namespace: false };
+        bundles.make_state()?;
         bundles.populate_rootfs()?;
         let default = bundles.default_config(runtimes)?;
         bundles.cgroup_namespace = has_cgroup_namespace(&default);
@@ -103,7 +105,19 @@ impl Bundles {
     }
 
     pub(crate) fn state_root(&self, runtime: &Runtime) -> PathBuf {
-        self.directory.join("state").join(&runtime.name)
+        self.state().join(&runtime.name)
+    }
+
+    fn state(&self) -> PathBuf {
+        self.directory.join("state")
+    }
+
+    /// State belongs below /run, which is in memory on every host that runs containers.
+    fn make_state(&self) -> Result<()> {
+        let state = self.state();
+        make(&state)?;
+        mount("tmpfs", &state, "tmpfs", MountFlags::empty(), Some(c"mode=700"))
+            .doing(|| format!("cannot mount tmpfs on {}", state.display()))
     }
 
     pub(crate) fn outer_cgroup(&self) -> String {
@@ -177,6 +191,7 @@ impl Bundles {
 
 impl Drop for Bundles {
     fn drop(&mut self) {
+        let _ = unmount(self.state(), UnmountFlags::DETACH);
         // A mount that a broken runtime left in here makes this fail, and must not be followed.
         if let Err(error) = fs::remove_dir_all(&self.directory) {
             eprintln!("bench: cannot remove {}: {error}", self.directory.display());
