@@ -34,7 +34,7 @@ RUN_TESTS := $(if $(NEXTEST),$(CARGO) nextest run --no-fail-fast,$(CARGO) test -
 # integration/vm/suites: each mode of the integration tests; and the rest of what needs no kernel of
 # its own.
 MODES := integration integration-systemd integration-rootless
-SUITES_SYSTEMD := $(MODES) docker docker-cgroupfs podman
+SUITES_SYSTEMD := $(MODES) integration-nocgroup conformance docker docker-cgroupfs podman
 ONLY_OPTION = $(if $(ONLY),--only '$(ONLY)')
 # These judge files that are there without any controller, too, and what is in them with one.
 CGROUP_TESTS := ^(cgroups_v2|cgroups_v2_place|systemd|rootless_systemd|update_events)::

@@ -117,6 +117,8 @@ fn a_pid_namespace_of_the_hosts_is_shared() {
 fn a_container_whose_first_process_is_gone_is_not_entered() {
     let test = Test::new();
     only_on!(test, [Rtn, Runc], "crun has other words");
+    // Only a cgroup tells whose what is left is.
+    needs!(Feature::Controller("freezer"));
     // In the host's pid namespace the others outlive it.
     let bundle = test.bundle().without_namespace("pid");
     let container = test.start(&bundle.shell("sleep 1000 & exit 3"));

@@ -143,6 +143,8 @@ fn the_pid_namespaces_first_process_takes_the_others_with_it() {
 #[test]
 fn delete_ends_every_process_of_a_container_in_the_hosts_pid_namespace() {
     let test = Test::new();
+    // Nothing else tells which they are.
+    needs!(Feature::Controller("freezer"));
     let bundle =
         test.bundle().without_namespace("pid").shell("sleep 1000 & echo started; exec probe serve");
     let mut container = test.start(&bundle);

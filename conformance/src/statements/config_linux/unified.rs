@@ -16,7 +16,7 @@ pub(super) const STATEMENTS: &[Statement] = &[
          key in the map refers to a file in the cgroup unified hierarchy.",
     )
     .test(|test| {
-        needs!(Feature::CgroupV2("cgroup"));
+        needs!(Feature::CgroupV2("memory"), Feature::CgroupV2("pids"));
         let unified = json!({ "memory.high": "67108864", "pids.max": "77" });
         let v2 = [("memory.high", "67108864"), ("pids.max", "77")];
         written(test, "unified", unified, &[], &v2);
@@ -33,7 +33,7 @@ pub(super) const STATEMENTS: &[Statement] = &[
         "Configuration unknown to the runtime MUST still be written to the relevant file.",
     )
     .test(|test| {
-        needs!(Feature::CgroupV2("cgroup"));
+        needs!(Feature::CgroupV2("memory"));
         // Files for which the specification has no property.
         let unified = json!({ "cgroup.max.depth": "7", "cgroup.max.descendants": "9", "memory.oom.group": "1" });
         let v2 =
@@ -56,7 +56,7 @@ pub(super) const STATEMENTS: &[Statement] = &[
          or that cannot be enabled.",
     )
     .test(|test| {
-        needs!(Feature::CgroupV2("cgroup"));
+        needs!(Feature::CgroupV2("memory"));
         refused(test, "unified", json!({ "memory.nosuchfile": "1" }));
     }),
     must(
@@ -82,7 +82,7 @@ pub(super) const STATEMENTS: &[Statement] = &[
 ];
 
 fn the_controllers_of_the_keys_are_enabled(test: &Test) {
-    needs!(Feature::CgroupV2("cgroup"));
+    needs!(Feature::CgroupV2("memory"), Feature::CgroupV2("pids"));
     let container = test.create(&bundle(
         test,
         "unified",
@@ -101,7 +101,7 @@ fn a_controller_that_is_in_v1_is_not_present(test: &Test) {
 }
 
 fn v1_values_are_converted(test: &Test) {
-    needs!(Feature::CgroupV2("cgroup"));
+    needs!(Feature::CgroupV2("memory"));
     let v2 = [("memory.max", "67108864"), ("memory.swap.max", "33554432")];
     written(test, "memory", json!({ "limit": 64 << 20, "swap": 96 << 20 }), &[], &v2);
 }
