@@ -105,6 +105,7 @@ impl Tree {
         let before = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap_or_default();
         let inside = unified().join(&self.name).join(DAEMON);
         fs::create_dir_all(&inside)?;
+        count_memory(&unified().join(&self.name))?;
         fs::write(inside.join("cgroup.procs"), "0")?;
         Ok(Outside(unified().join(before).join("cgroup.procs")))
     }
@@ -194,6 +195,15 @@ impl Outside {
     pub fn leave(self) -> io::Result<()> {
         fs::write(self.0, "0")
     }
+}
+
+/// In `parent`'s children, as systemd does in a service: dockerd discards limits of swap when there
+/// is no such file in its own cgroup.
+fn count_memory(parent: &Path) -> io::Result<()> {
+    if is_v1() || !has_controller("memory") {
+        return Ok(());
+    }
+    fs::write(parent.join("cgroup.subtree_control"), "+memory")
 }
 
 fn unified() -> PathBuf {
