@@ -312,20 +312,23 @@ fn check_controllers(place: &Place, host: &Hierarchies, sink: &mut Sink<'_>) {
     for (controller, at) in missing {
         let at = at.unwrap_or_default();
         let at = at.trim_start_matches("linux.resources.");
-        let what = match at.strip_prefix("unified.") {
-            Some(file) => format!(
-                "unified resource {file:?} can't be set: controller {controller:?} not available"
+        let lacks = format!("this host has no {controller} cgroup controller, {available}");
+        let (what, hint) = match at.strip_prefix("unified.") {
+            Some(file) => (
+                format!(
+                    "unified resource {file:?} can't be set: controller {controller:?} not available"
+                ),
+                Some(lacks),
             ),
-            None => {
-                format!("cannot set {controller} limit: container could not join or create cgroup")
-            }
+            // podman and docker pass on what a runtime says, and not its hints.
+            None => (
+                format!(
+                    "cannot set {controller} limit: container could not join or create cgroup: {lacks}"
+                ),
+                None,
+            ),
         };
-        sink.refuse(
-            Kind::Unsupported,
-            at,
-            what,
-            Some(format!("this host has no {controller} cgroup controller, only {available}")),
-        );
+        sink.refuse(Kind::Unsupported, at, what, hint);
     }
 }
 
@@ -334,8 +337,8 @@ fn available(host: &Hierarchies) -> String {
     let v2 = host.unified.iter().flat_map(|unified| &unified.controllers);
     let names: BTreeSet<&str> = v1.chain(v2).map(String::as_str).collect();
     match names.is_empty() {
-        true => "none at all".to_owned(),
-        false => names.into_iter().collect::<Vec<_>>().join(", "),
+        true => "and no other".to_owned(),
+        false => format!("only {}", names.into_iter().collect::<Vec<_>>().join(", ")),
     }
 }
 
@@ -510,7 +513,11 @@ mod tests {
             "priorities":[{"name":"a","priority":1},{"name":"b","priority":1}]}}"#;
         let (_, faults) = planned(Some("/a"), json, &v1());
         let fault = |name: &str, at: &str| {
-            format!("cannot set {name} limit: container could not join or create cgroup @{at}")
+            format!(
+                "cannot set {name} limit: container could not join or create cgroup: this host has \
+                 no {name} cgroup controller, only cpu, cpuacct, devices, memory, name=systemd \
+                 @{at}"
+            )
         };
         assert_eq!(
             faults,
@@ -536,7 +543,8 @@ mod tests {
         let (_, faults) = planned(None, "{}", &Hierarchies::default());
         assert_eq!(
             faults,
-            ["cannot set devices limit: container could not join or create cgroup @devices"]
+            ["cannot set devices limit: container could not join or create cgroup: this host has \
+                 no devices cgroup controller, and no other @devices"]
         );
     }
 
