@@ -101,6 +101,26 @@ fn a_container_is_entered_from_a_session() {
     container.remove();
 }
 
+/// As a container is that has a systemd: its own cgroup takes no process any more.
+#[test]
+fn a_container_that_handed_its_controllers_on_is_entered_from_a_session() {
+    let test = Test::new();
+    needs!(Feature::UserManager, Feature::CgroupV2("pids"));
+    only_on!(test, [Rtn], "runc 1.1 leaves it in the session, and crun is refused");
+    let bundle = test.bundle().namespace("cgroup", None).mount(json!({
+        "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup", "options": ["rw"],
+    }));
+    let script = "mkdir /sys/fs/cgroup/init && echo 0 >/sys/fs/cgroup/init/cgroup.procs && \
+                  echo +pids >/sys/fs/cgroup/cgroup.subtree_control && exec probe serve";
+    let mut container = test.start(&bundle.shell(script));
+    container.expect("ready");
+    let session = Session::new(&test);
+    let output = session.call(&test, &["exec", test.id(), "/bin/cat", "/proc/self/cgroup"]);
+    drop(session);
+    container.remove();
+    assert_eq!(output.ok(), "0::/init\n");
+}
+
 #[test]
 fn every_call_works_from_a_session() {
     let test = Test::new();

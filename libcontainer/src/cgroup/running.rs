@@ -178,17 +178,28 @@ impl Cgroup {
     }
 
     /// Moves a process of the caller's into the cgroup, or into `sub` below it as for
-    /// [`Cgroup::entry`], with its manager's help.
+    /// [`Cgroup::entry`], with its manager's help; beside process `init` as [`Cgroup::entry_beside`]
+    /// has it, if the cgroup takes no process.
     ///
     /// # Errors
     /// When the manager is none that helps, or refuses.
-    pub fn adopt(&self, pid: i32, sub: &[String]) -> Result<()> {
-        let target = self.place_below(sub)?;
+    pub fn adopt(&self, pid: i32, sub: &[String], init: i32) -> Result<()> {
+        let target = match sub.is_empty() && self.hands_on() {
+            true => self.place_beside(init)?,
+            false => self.place_below(sub)?,
+        };
         let below = match (target.unified(), self.place.unified()) {
             (Some(target), Some(own)) => target.strip_prefix(own).unwrap_or(Path::new("")),
             _ => Path::new(""),
         };
         driver(&self.place).adopt(pid, below)
+    }
+
+    /// Nothing tells of that through systemd, whose user manager says only that it was denied.
+    fn hands_on(&self) -> bool {
+        let control = self.place.unified().map(|own| own.join("cgroup.subtree_control"));
+        let text = control.and_then(|file| fs::read_to_string(file).ok());
+        text.is_some_and(|text| !text.trim().is_empty())
     }
 
     fn place_below(&self, sub: &[String]) -> Result<Place> {
@@ -208,12 +219,15 @@ impl Cgroup {
     /// # Errors
     /// When that cgroup is not below the container's.
     pub fn entry_beside(&self, pid: i32) -> Result<Entry> {
+        driver(&self.place_beside(pid)?).open()
+    }
+
+    fn place_beside(&self, pid: i32) -> Result<Place> {
         let file = format!("/proc/{pid}/cgroup");
         let text = fs::read_to_string(&file).doing(|| format!("cannot read {file:?}"))?;
         let inside = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
-        let Some(unified) = self.place.unified() else {
-            return self.entry(&[]);
-        };
+        let mut place = self.place.clone();
+        let Some(unified) = self.place.unified() else { return Ok(place) };
         let root = Hierarchies::probe()?.unified.map(|unified| unified.mount).unwrap_or_default();
         let found = root.join(inside.trim_start_matches('/'));
         if !found.starts_with(unified) {
@@ -224,9 +238,8 @@ impl Cgroup {
                 ),
             ));
         }
-        let mut place = self.place.clone();
         place.paths.insert(String::new(), found);
-        driver(&place).open()
+        Ok(place)
     }
 
     /// Removes the directories; see [`super::Driver::remove`].

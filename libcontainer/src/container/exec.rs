@@ -172,7 +172,7 @@ impl Container {
                 run,
                 |joiner| {
                     let Some(moved) = &join.moved else { return Ok(()) };
-                    self.cgroup().adopt(joiner, sub)?;
+                    self.cgroup().adopt(joiner, sub, init)?;
                     rustix::io::write(moved, &1_u64.to_ne_bytes())
                         .doing(|| "cannot go on")
                         .map(drop)
