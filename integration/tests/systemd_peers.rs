@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
     process::Command,
     sync::{Arc, Mutex},
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use integration::{Feature, Mode, Output, Test, host, needs, only_on, wait};
@@ -24,6 +24,7 @@ type Manner = fn(UnixStream, &Mutex<String>);
 struct Peer {
     runtime_dir: PathBuf,
     told: Arc<Mutex<String>>,
+    conversations: Arc<Mutex<Vec<JoinHandle<()>>>>,
     hidden: bool,
 }
 
@@ -38,17 +39,18 @@ impl Peer {
                 .expect("tmpfs");
         }
         fs::create_dir_all(runtime_dir.join("systemd/system")).expect("a directory");
-        Self { runtime_dir, told: Arc::default(), hidden }
+        Self { runtime_dir, told: Arc::default(), conversations: Arc::default(), hidden }
     }
 
     fn new(test: &Test, manner: Manner) -> Self {
         let peer = Self::none(test);
         let listener = UnixListener::bind(peer.runtime_dir.join("systemd/private")).expect("bind");
-        let told = Arc::clone(&peer.told);
+        let (told, conversations) = (Arc::clone(&peer.told), Arc::clone(&peer.conversations));
         let serve = move || {
             for stream in listener.incoming().flatten() {
                 let told = Arc::clone(&told);
-                in_background(move || manner(stream, &told));
+                let mut conversations = conversations.lock().expect("a list");
+                conversations.push(in_background(move || manner(stream, &told)));
             }
         };
         in_background(serve);
@@ -74,6 +76,9 @@ impl Peer {
         let create =
             ["--systemd-cgroup", "create", "--bundle", &bundle.dir.to_string_lossy(), test.id()];
         let output = self.call(test, "400ms", &create);
+        // The runtime is gone, and may have been faster than who read what it said last.
+        let conversations = std::mem::take(&mut *self.conversations.lock().expect("a list"));
+        conversations.into_iter().for_each(|thread| thread.join().expect("a conversation"));
         let told = self.told.lock().expect("what it was told").clone();
         drop(self);
         output.fails_with(words);
@@ -84,8 +89,8 @@ impl Peer {
 }
 
 /// Until the test ends.
-fn in_background(work: impl FnOnce() + Send + 'static) {
-    thread::Builder::new().spawn(work).expect("a thread");
+fn in_background(work: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    thread::Builder::new().spawn(work).expect("a thread")
 }
 
 impl Drop for Peer {
