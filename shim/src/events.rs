@@ -1,11 +1,12 @@
 //! Events for containerd: kept in the order in which they happened, each one until containerd has
 //! taken it.
 //!
-//! A containerd that is away comes back by connecting to this shim. That is when sending is tried
-//! again; before, there would be nobody to hear.
+//! A containerd that is away comes back by connecting to this shim, and then by opening its socket for
+//! events. These are when sending is tried again; before, there would be nobody to hear.
 
 use std::{
     collections::VecDeque,
+    path::Path,
     sync::Mutex,
     time::{Duration, SystemTime},
 };
@@ -17,10 +18,16 @@ use protobuf::{
     Message, MessageField,
     well_known_types::{any::Any, timestamp::Timestamp},
 };
+use rustix::fs::inotify;
 use tokio::sync::Notify;
 use ttrpc::r#async::Client;
 
-use crate::{address::SCHEME, children::lock, log};
+use crate::{
+    address::SCHEME,
+    children::lock,
+    log,
+    ready::{self, Watched},
+};
 
 /// How many events are kept for a containerd that stays away; containerd's own figure.
 const CAPACITY: usize = 2048;
@@ -94,21 +101,28 @@ impl Events {
 
     /// Sends what there is to send, for ever.
     pub(crate) async fn forward(&self) {
-        let mut client = None;
+        let (mut client, mut arrivals) = (None, None);
         let mut offers = 0;
         loop {
             let Some(first) = lock(&self.queue).front().cloned() else {
+                arrivals = None;
                 self.empty.notify_waiters();
                 self.wake.notified().await;
                 continue;
             };
             offers += 1;
+            let used = client.is_some();
             match self.send(&mut client, first).await {
-                Err(Refusal::Absence(why)) => {
-                    log::warning(&format!("cannot publish an event: {why}"));
-                    client = None;
-                    self.wake.notified().await;
-                }
+                // The connection was to one that has ended since. Its successor may be there.
+                Err(Refusal::Absence(_)) if used => {}
+                Err(Refusal::Absence(why)) => match &arrivals {
+                    // Watched before the last look, so that it is not missed.
+                    None => arrivals = Some(self.arrivals()),
+                    Some(arrivals) => {
+                        log::warning(&format!("cannot publish an event: {why}"));
+                        self.arrival(arrivals.as_ref()).await;
+                    }
+                },
                 Err(Refusal::Event(_)) if offers < OFFERS => {}
                 Err(Refusal::Event(why)) => {
                     log::error(&format!("containerd does not take an event: {why}"));
@@ -117,6 +131,35 @@ impl Events {
                 Ok(()) => self.taken(&mut offers),
             }
         }
+    }
+
+    /// What happens to containerd's socket. It is given its owner and mode when somebody listens there
+    /// (containerd, pkg/sys/socket_unix.go `GetLocalListener`).
+    fn arrivals(&self) -> Option<Watched> {
+        let directory = Path::new(self.address()).parent()?;
+        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
+        let arrivals = inotify::init(flags).ok()?;
+        let what = inotify::WatchFlags::CREATE | inotify::WatchFlags::ATTRIB;
+        inotify::add_watch(&arrivals, directory, what).ok()?;
+        ready::for_reading(arrivals).ok()
+    }
+
+    /// Waits until there may be somebody to send to.
+    async fn arrival(&self, arrivals: Option<&Watched>) {
+        let Some(arrivals) = arrivals else { return self.wake.notified().await };
+        tokio::select! {
+            () = self.wake.notified() => {}
+            ready = arrivals.readable() => {
+                let _ = ready.map(|mut ready| ready.clear_ready());
+                // Whatever it was.
+                while rustix::io::read(arrivals.get_ref(), &mut [0; 4096]).is_ok_and(|read| read > 0) {}
+            }
+        }
+    }
+
+    fn address(&self) -> &str {
+        let address = self.address.as_deref().unwrap_or_default();
+        address.strip_prefix(SCHEME).unwrap_or(address)
     }
 
     fn taken(&self, offers: &mut usize) {
@@ -129,9 +172,7 @@ impl Events {
         let connected = match client.take() {
             Some(connected) => connected,
             None => {
-                let address = self.address.as_deref().unwrap_or_default();
-                let address = address.strip_prefix(SCHEME).unwrap_or(address);
-                Client::connect(&format!("{SCHEME}{address}")).await.map_err(absent)?
+                Client::connect(&format!("{SCHEME}{}", self.address())).await.map_err(absent)?
             }
         };
         let request = ForwardRequest { envelope: MessageField::some(event), ..Default::default() };
