@@ -37,6 +37,8 @@ pub(crate) struct Config {
 #[serde(default)]
 struct Linux {
     namespaces: Vec<Namespace>,
+    #[serde(rename = "cgroupsPath")]
+    cgroups_path: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -53,6 +55,15 @@ impl Config {
     /// The pod that the container belongs to; by itself it is one of its own.
     pub(crate) fn group<'a>(&'a self, id: &'a str) -> &'a str {
         GROUPS.iter().find_map(|name| self.annotations.get(*name)).map_or(id, String::as_str)
+    }
+
+    /// Whether its cgroup is a unit of systemd's, `slice:prefix:name`: what dockerd writes for its
+    /// systemd driver, without options that would say so to a shim that it does not know. A path of
+    /// the other kind begins with a slash, or has no colons.
+    pub(crate) fn is_unit(&self) -> bool {
+        let mut parts = self.linux.cgroups_path.split(':');
+        let slice = parts.next().is_some_and(|slice| slice.ends_with(".slice"));
+        slice && parts.count() == 2 && !self.linux.cgroups_path.contains('/')
     }
 
     /// Whether its processes end with its first one, because that is the first of a pid namespace.
@@ -140,6 +151,15 @@ mod tests {
         assert_eq!(config(both).group("c"), "g");
         assert_eq!(config(serde_json::json!({"annotations": {sandbox: "s"}})).group("c"), "s");
         assert_eq!(config(serde_json::json!({})).group("c"), "c");
+    }
+
+    #[test]
+    fn a_unit_is_known_by_its_form() {
+        let path = |path| config(serde_json::json!({"linux": {"cgroupsPath": path}}));
+        assert!(path("system.slice:docker:0123").is_unit());
+        for other in ["", "/docker/0123", "docker", "/x.slice:y:z", "x.slice:y", "a:b:c"] {
+            assert!(!path(other).is_unit(), "{other}");
+        }
     }
 
     #[test]

@@ -59,10 +59,11 @@ impl Task {
         check_id(&request.id)?;
         let none = Any::new();
         let options = Options::from_any(request.options.as_ref().unwrap_or(&none))?;
-        let runtime = Runtime::new(options, &pod.namespace);
+        let mut runtime = Runtime::new(options, &pod.namespace);
         runtime.check()?;
         let bundle = Bundle::at(request.bundle.as_ref())?;
         let config = bundle.config()?;
+        runtime.options.systemd_cgroup |= config.is_unit();
         bundle.write_runtime(&runtime)?;
         rootfs::mount(&request.rootfs, &bundle.rootfs())?;
         let names = Names {
