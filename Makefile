@@ -34,14 +34,14 @@ RUN_TESTS := $(if $(NEXTEST),$(CARGO) nextest run --no-fail-fast,$(CARGO) test -
 # integration/vm/suites: each mode of the integration tests; and the rest of what needs no kernel of
 # its own.
 MODES := integration integration-systemd integration-rootless
-SUITES_SYSTEMD := $(MODES) integration-nocgroup conformance docker docker-cgroupfs podman
+SUITES_SYSTEMD := $(MODES) integration-nocgroup conformance docker docker-cgroupfs docker-shim podman
 ONLY_OPTION = $(if $(ONLY),--only '$(ONLY)')
 # These judge files that are there without any controller, too, and what is in them with one.
 CGROUP_TESTS := ^(cgroups_v2|cgroups_v2_place|systemd|rootless_systemd|update_events)::
 # Whose kernel an emulated machine has.
 KERNEL ?= trixie
 
-.PHONY: help demo test test-unit test-integration test-control test-docker test-containerd test-conformance conformance test-systemd test-vm test-controllers \
+.PHONY: help demo test test-unit test-integration test-control test-docker test-docker-shim test-containerd test-conformance conformance test-systemd test-vm test-controllers \
 	check bench \
 	build install clean
 
@@ -70,6 +70,10 @@ test-control: ## the same tests judge runc: a test that fails here tests nothing
 test-docker: build ## rtn under a dockerd of its own
 	@scripts/packages $(PACKAGES_TEST)
 	RUNTIME=$(abspath $(OUT))/rtn $(CARGO) test --package e2e-docker --all-targets
+
+test-docker-shim: build ## the same with rtn's shim behind dockerd, in the place of containerd's own
+	@scripts/packages $(PACKAGES_TEST)
+	RUNTIME=$(abspath $(OUT))/rtn DOCKER_RUNTIME=renamed $(CARGO) test --package e2e-docker --test docker
 
 test-containerd: build ## the shim under a containerd of its own, and containerd's own shim by the same tests
 	@scripts/packages $(PACKAGES_TEST)

@@ -1,17 +1,23 @@
 //! The one daemon that all tests of a binary share.
 
 use std::{
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     os::fd::AsFd,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
-    sync::{Mutex, OnceLock, PoisonError},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    sync::{
+        Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use e2e_common::{host, wait};
 
-use crate::keeper::{Place, RUNTIME};
+use crate::{
+    keeper::{self, Place},
+    runtime::Way,
+};
 
 static DAEMON: OnceLock<Daemon> = OnceLock::new();
 
@@ -23,10 +29,16 @@ const STOP: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub struct Daemon {
     place: Place,
-    pid: u32,
+    pid: AtomicU32,
     runtime: PathBuf,
     mounts: Vec<host::Mount>,
-    keeper: Mutex<Child>,
+    keeper: Mutex<Keeper>,
+}
+
+#[derive(Debug)]
+struct Keeper {
+    child: Child,
+    answers: BufReader<ChildStdout>,
 }
 
 /// Starts the daemon that the tests will share. `keeper` is the program `private-dockerd`, `log`
@@ -43,18 +55,20 @@ pub fn start(keeper: &Path, runtime: &Path, log: &Path) {
         .stdout(Stdio::piped())
         .spawn()
         .expect("private-dockerd can be executed");
-    let (pid, directory) = announced(&mut child).expect("private-dockerd starts");
+    let answers = BufReader::new(child.stdout.take().expect("it is piped"));
+    let mut keeper = Keeper { child, answers };
+    let (pid, directory) = keeper.answer().expect("private-dockerd starts");
     let (place, runtime) = (Place::at(directory), runtime.to_owned());
     let mounts = host::mounts(pid);
-    let daemon = Daemon { place, pid, runtime, mounts, keeper: Mutex::new(child) };
+    let daemon = Daemon { place, pid: pid.into(), runtime, mounts, keeper: Mutex::new(keeper) };
     DAEMON.set(daemon).expect("one daemon is enough");
 }
 
 /// Stops the daemon; the status is the keeper's, which fails when anything could not be cleaned up.
 pub fn stop() -> Option<ExitStatus> {
-    let mut keeper = shared().keeper.lock().unwrap_or_else(PoisonError::into_inner);
-    drop(keeper.stdin.take());
-    wait::exit(&mut keeper, STOP).expect("a child can be waited for")
+    let mut keeper = shared().keeper();
+    drop(keeper.child.stdin.take());
+    wait::exit(&mut keeper.child, STOP).expect("a child can be waited for")
 }
 
 /// The daemon that [`start`] has started.
@@ -69,7 +83,27 @@ impl Daemon {
 
     /// The process id of dockerd.
     pub fn pid(&self) -> u32 {
-        self.pid
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    /// Ends dockerd, and the containerd that it has started: in order, or at once.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn down(&self, at_once: bool) {
+        self.keeper().told(if at_once { keeper::KILL } else { keeper::DOWN });
+    }
+
+    /// Starts dockerd again.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn up(&self) {
+        self.pid.store(self.keeper().told(keeper::UP), Ordering::Relaxed);
+    }
+
+    fn keeper(&self) -> MutexGuard<'_, Keeper> {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The runtime that is judged.
@@ -79,31 +113,39 @@ impl Daemon {
 
     /// Mounts that the daemon's mount namespace has now and did not have at the start.
     pub fn new_mounts(&self) -> Vec<host::Mount> {
-        let mut mounts = host::mounts(self.pid);
+        let mut mounts = host::mounts(self.pid());
         mounts.retain(|mount| !self.mounts.contains(mount));
         mounts
     }
 
     /// A path of the daemon's mount namespace, seen from here.
     pub fn seen(&self, path: &Path) -> PathBuf {
-        let root = PathBuf::from(format!("/proc/{}/root", self.pid));
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid()));
         root.join(path.strip_prefix("/").unwrap_or(path))
     }
 
     /// Where the runtime keeps its containers' state, seen from here.
     pub fn runtime_root(&self) -> PathBuf {
-        self.seen(&self.place.exec_root().join(format!("runtime-{RUNTIME}/moby")))
+        self.seen(&Way::chosen().root(&self.place.exec_root()))
     }
 }
 
-/// The keeper's one line: process id of dockerd, and the place.
-fn announced(child: &mut Child) -> Option<(u32, PathBuf)> {
-    let stdout = child.stdout.take()?;
-    if !wait::readable(stdout.as_fd(), Instant::now() + START) {
-        return None;
+impl Keeper {
+    /// Has it do something; the process id of dockerd afterwards.
+    fn told(&mut self, word: &str) -> u32 {
+        let input = self.child.stdin.as_mut().expect("it is piped");
+        writeln!(input, "{word}").expect("private-dockerd reads");
+        self.answer().expect("private-dockerd does it").0
     }
-    let mut line = String::new();
-    BufReader::new(stdout).read_line(&mut line).ok()?;
-    let (pid, directory) = line.trim_end().split_once(' ')?;
-    Some((pid.parse().ok()?, directory.into()))
+
+    /// A line of it: process id of dockerd, and the place.
+    fn answer(&mut self) -> Option<(u32, PathBuf)> {
+        if !wait::readable(self.answers.get_ref().as_fd(), Instant::now() + START) {
+            return None;
+        }
+        let mut line = String::new();
+        self.answers.read_line(&mut line).ok()?;
+        let (pid, directory) = line.trim_end().split_once(' ')?;
+        Some((pid.parse().ok()?, directory.into()))
+    }
 }

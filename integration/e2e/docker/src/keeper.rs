@@ -11,15 +11,11 @@
 //!   itself, dockerd gets SIGTERM from the kernel, and the next keeper sweeps up the rest.
 
 use std::{
-    fs::{self, DirBuilder, File, Permissions},
-    io::{self, Write},
+    fs::{self, DirBuilder, File},
+    io::{self, BufRead, Write},
     os::{
         fd::{AsFd, OwnedFd},
-        unix::{
-            fs::{DirBuilderExt, PermissionsExt},
-            net::UnixStream,
-            process::CommandExt,
-        },
+        unix::{fs::DirBuilderExt, net::UnixStream, process::CommandExt},
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -42,18 +38,19 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal as Kill, kill_process, pidfd_open},
 };
 
-use e2e_common::{IMAGE, image, wait};
+use e2e_common::{IMAGE, host, image, wait};
 
 use crate::{
     cgroup::{Driver, Tree},
     cli,
+    runtime::Way,
 };
 
-/// How dockerd calls the runtime that is judged ("runc" is a reserved name).
-pub const RUNTIME: &str = "judged";
-
-/// The same behind a script, as dockerd itself puts one before a runtime with `runtimeArgs`.
-pub const WRAPPED: &str = "wrapped";
+/// What the user may say on the keeper's standard input, a line each: dockerd is to end in order, or
+/// at once, or to come back. The answer is that of the start. Containers go on (`--live-restore`).
+pub(crate) const DOWN: &str = "down";
+pub(crate) const KILL: &str = "kill";
+pub(crate) const UP: &str = "up";
 
 const PREFIX: &str = "private-dockerd.";
 /// An emulated machine takes minutes.
@@ -154,22 +151,53 @@ fn import(place: &Place) -> io::Result<()> {
 
 fn serve(place: &Place, runtime: &Path, log: &Path, end: &SignalFd) -> io::Result<()> {
     furnish(place)?;
+    File::create(log)?;
+    let mut dockerd = up(place, runtime, log)?;
+    let served = import(place)
+        .and_then(|()| announce(place, &dockerd))
+        .and_then(|()| obey(place, runtime, log, end, &mut dockerd));
+    let stopped = down(&mut dockerd, Kill::TERM);
+    served.and(stopped).map_err(|error| explained(error, log))
+}
+
+fn explained(error: io::Error, log: &Path) -> io::Error {
+    let log = log.display();
+    io::Error::new(error.kind(), format!("{error}; dockerd's messages are in {log}"))
+}
+
+/// Does what the user says, until the user is done.
+fn obey(
+    place: &Place,
+    runtime: &Path,
+    log: &Path,
+    end: &SignalFd,
+    dockerd: &mut Child,
+) -> io::Result<()> {
+    loop {
+        match next_word(end, dockerd)?.as_str() {
+            DOWN => down(dockerd, Kill::TERM)?,
+            KILL => kill(place, dockerd)?,
+            UP => *dockerd = up(place, runtime, log)?,
+            _ => return Ok(()),
+        }
+        announce(place, dockerd)?;
+    }
+}
+
+/// Starts dockerd in its cgroup, and waits until it listens.
+fn up(place: &Place, runtime: &Path, log: &Path) -> io::Result<Child> {
     let outside = place.tree.enter()?;
     let started = start(place, runtime, log);
     outside.leave()?;
-    let mut dockerd = started?;
+    let mut dockerd = started.map_err(|error| explained(error, log))?;
     let pidfd = pidfd_open(Pid::from_child(&dockerd), PidfdFlags::empty())?;
-    let served = connect(place, &pidfd)
-        .and_then(|()| import(place))
-        .and_then(|()| announce(place, &dockerd))
-        .and_then(|()| until_end(end, &pidfd));
-    let stopped = stop(&mut dockerd);
-    served.and(stopped).map_err(|error| {
-        io::Error::new(
-            error.kind(),
-            format!("{error}; dockerd's messages are in {}", log.display()),
-        )
-    })
+    match connect(place, &pidfd) {
+        Ok(()) => Ok(dockerd),
+        Err(error) => {
+            let _ = down(&mut dockerd, Kill::TERM);
+            Err(explained(error, log))
+        }
+    }
 }
 
 /// The namespaces and mounts in which the daemon disturbs nobody.
@@ -223,12 +251,12 @@ fn cover(private: &Path, name: &str) -> io::Result<()> {
 
 fn start(place: &Place, runtime: &Path, log: &Path) -> io::Result<Child> {
     let private = place.private();
-    let runtime = std::path::absolute(runtime)?;
-    let wrapper = wrap(&private, &runtime)?;
-    let messages = File::create(log)?;
+    let messages = File::options().append(true).create(true).open(log)?;
     // setpriv(1) sets what Command cannot without unsafe code.
-    Command::new("setpriv")
-        .args(["--pdeathsig", "TERM", "dockerd"])
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "dockerd"]);
+    Way::chosen().tell(&mut command, &private, runtime)?;
+    command
         .arg("--data-root")
         .arg(private.join("data"))
         .arg("--exec-root")
@@ -237,15 +265,11 @@ fn start(place: &Place, runtime: &Path, log: &Path) -> io::Result<Child> {
         .arg(private.join("dockerd.pid"))
         .arg("-H")
         .arg(format!("unix://{}", place.socket().display()))
-        .arg("--add-runtime")
-        .arg(format!("{RUNTIME}={}", runtime.display()))
-        .arg("--add-runtime")
-        .arg(format!("{WRAPPED}={}", wrapper.display()))
-        .args(["--default-runtime", RUNTIME, "--iptables=false", "--ip6tables=false"])
+        .args(["--live-restore", "--iptables=false", "--ip6tables=false"])
         // Seconds for containers that ignore SIGTERM, when a test was killed.
         .args(["--shutdown-timeout", "1"])
         // BuildKit in it does not know of runtimes.
-        .env("DOCKER_BUILDKIT_RUNC_COMMAND", &runtime)
+        .env("DOCKER_BUILDKIT_RUNC_COMMAND", std::path::absolute(runtime)?)
         .arg("--exec-opt")
         .arg(format!("native.cgroupdriver={}", Driver::chosen().word()))
         .arg("--cgroup-parent")
@@ -256,14 +280,6 @@ fn start(place: &Place, runtime: &Path, log: &Path) -> io::Result<Child> {
         .stdout(messages.try_clone()?)
         .stderr(messages)
         .spawn()
-}
-
-/// The script of moby's `daemon/runtime_unix.go`, which does not exec either.
-fn wrap(private: &Path, runtime: &Path) -> io::Result<PathBuf> {
-    let script = private.join(WRAPPED);
-    fs::write(&script, format!("#!/bin/sh\n{} --debug $@\n", runtime.display()))?;
-    fs::set_permissions(&script, Permissions::from_mode(0o755))?;
-    Ok(script)
 }
 
 /// Waits until dockerd accepts connections.
@@ -293,24 +309,48 @@ fn end_of_user() -> io::Result<SignalFd> {
     Ok(SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC)?)
 }
 
-/// Returns when the user is done, fails when dockerd ends first.
-fn until_end(signals: &SignalFd, dockerd: &OwnedFd) -> io::Result<()> {
+/// A line of the user, or nothing when the user is done. Fails when dockerd ends by itself.
+fn next_word(signals: &SignalFd, dockerd: &mut Child) -> io::Result<String> {
+    // One that was told to end is none to look at.
+    let pidfd = match dockerd.try_wait()? {
+        None => Some(pidfd_open(Pid::from_child(dockerd), PidfdFlags::empty())?),
+        Some(_) => None,
+    };
     let stdin = io::stdin();
-    let mut fds = [
+    let mut fds = vec![
         PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN),
         PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN),
-        PollFd::from_borrowed_fd(dockerd.as_fd(), PollFlags::IN),
     ];
+    fds.extend(pidfd.as_ref().map(|pidfd| PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)));
     poll(&mut fds, None)?;
-    match fds[2].revents().is_empty() {
-        true => Ok(()),
-        false => Err(io::Error::other("dockerd ended by itself")),
+    if fds.get(2).is_some_and(|dockerd| !dockerd.revents().is_empty()) {
+        return Err(io::Error::other("dockerd ended by itself"));
+    }
+    let mut line = String::new();
+    if fds[1].revents().is_empty() {
+        stdin.lock().read_line(&mut line)?;
+    }
+    Ok(line.trim_end().to_owned())
+}
+
+/// Its containerd gets SIGKILL from the kernel, and a dockerd that came too soon would take that one
+/// for alive and wait for it in vain. To dockerd 20.10 it is alive until it is reaped, too.
+fn kill(place: &Place, dockerd: &mut Child) -> io::Result<()> {
+    let is_containerd = |pid: &u32| host::proc(*pid, "comm").trim_end() == "containerd";
+    let pids = place.tree.processes().into_iter().filter(is_containerd);
+    let pids = pids.filter_map(|pid| Pid::from_raw(pid.cast_signed()));
+    let theirs: Vec<_> = pids.filter_map(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()).collect();
+    down(dockerd, Kill::KILL)?;
+    let deadline = Instant::now() + STOP;
+    match theirs.iter().all(|pidfd| wait::readable(pidfd.as_fd(), deadline)) {
+        true => fs::remove_file(place.exec_root().join("containerd/containerd.pid")),
+        false => Err(io::Error::new(io::ErrorKind::TimedOut, "containerd outlives dockerd")),
     }
 }
 
-fn stop(dockerd: &mut Child) -> io::Result<()> {
+fn down(dockerd: &mut Child, signal: Kill) -> io::Result<()> {
     if dockerd.try_wait()?.is_none() {
-        kill_process(Pid::from_child(dockerd), Kill::TERM)?;
+        kill_process(Pid::from_child(dockerd), signal)?;
     }
     match wait::exit(dockerd, STOP)? {
         Some(_) => Ok(()),

@@ -4,6 +4,7 @@
 //!   it, whichever way its user ends; the program `private-dockerd`.
 //! * [`daemon`]: the one daemon that all tests of a binary share.
 //! * [`cli`]: the `docker` command against it.
+//! * [`runtime`]: how it comes by the runtime that is judged.
 //!
 //! What is not Docker's own is in `e2e_common`.
 
@@ -11,6 +12,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod daemon;
 pub mod keeper;
+pub mod runtime;
 
 pub use cli::{Docker, docker};
 pub use e2e_common::{Engine, IDLE, IMAGE, Output, Running, container, host, wait};

@@ -2,7 +2,12 @@
 
 use std::fs;
 
-use e2e_docker::{Container, Docker, Engine, IDLE, cgroup, daemon, docker, host, wait};
+use e2e_common::host::{Skip, needs};
+use e2e_docker::{
+    Container, Docker, Engine, IDLE, cgroup, daemon, docker, host,
+    runtime::{TYPE, Way},
+    wait,
+};
 use rustix::process::Signal;
 
 e2e_common::tests! {
@@ -34,6 +39,7 @@ e2e_common::tests! {
     copy_into_and_out_of_a_running_container
     runtime_is_listed_and_can_be_chosen
     runtime_behind_a_script_with_arguments
+    shim_by_its_type_alone
 }
 
 const ECHO: &str =
@@ -310,6 +316,17 @@ fn runtime_behind_a_script_with_arguments() {
     docker(&["unpause", container.name()]).ok();
     docker(&["kill", container.name()]).ok();
     assert_eq!(container.wait(), "137");
+}
+
+fn shim_by_its_type_alone() -> Result<(), Skip> {
+    needs(Way::chosen() == Way::Shim, "rtn's shim in the PATH of dockerd")?;
+    let container = Container::start(&["--runtime", TYPE], IDLE);
+    assert_eq!(container.inspect("/HostConfig/Runtime"), TYPE);
+    let shim: u32 = host::status(container.pid(), "PPid").parse().expect("its parent");
+    assert!(host::command_line(shim)[0].ends_with("containerd-shim-rtn-v2"));
+    assert_eq!(container.exec(&[], &["echo", "inside"]).ok(), "inside");
+    assert!(container.cgroup("unified").exists(), "it is where the driver of dockerd has it");
+    Ok(())
 }
 
 fn pid(process: u32) -> rustix::process::Pid {

@@ -14,6 +14,7 @@ mod lifecycle;
 mod namespaces;
 mod resources;
 mod rest;
+mod restart;
 mod run;
 mod security;
 
@@ -32,7 +33,8 @@ fn main() -> ExitCode {
     ];
     let tests = list::chosen("docker", tests.into_iter().flatten().collect());
     if arguments.list {
-        return list::run(&arguments, tests).exit_code();
+        let all = tests.into_iter().chain(list::chosen("docker", restart::tests())).collect();
+        return list::run(&arguments, all).exit_code();
     }
     let runtime = match runtime() {
         Ok(runtime) => runtime,
@@ -45,7 +47,11 @@ fn main() -> ExitCode {
     list::once_more_if(is_lost_output);
     let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dockerd.log");
     daemon::start(Path::new(env!("CARGO_BIN_EXE_private-dockerd")), &runtime, &log);
-    let passed = list::all(arguments, tests, rest::tests());
+    let passed = !list::run(&arguments, tests).has_failed();
+    // One after the other: no other test can go on without dockerd.
+    let alone = list::Arguments { test_threads: Some(1), ..arguments };
+    let restart = list::chosen("docker", restart::tests());
+    let passed = list::all(alone, restart, rest::tests()) && passed;
     let stopped = daemon::stop().is_some_and(|status| status.success());
     if !(passed && stopped) {
         eprintln!("dockerd's messages are in {}", log.display());
