@@ -59,11 +59,14 @@ async fn drain(
             Ok(0) => break,
             Ok(_) if turn % TURNS == 0 => tokio::task::yield_now().await,
             Ok(_) | Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) if has_data(from.get_ref().as_fd()) => sink.room().await?,
-            Err(Errno::AGAIN) if *ended.borrow_and_update() => break,
-            Err(Errno::AGAIN) => tokio::select! {
-                ready = from.readable() => ready.map_err(|_| Errno::IO)?.clear_ready(),
-                _ = ended.changed() => {}
+            Err(Errno::AGAIN) => match look(from.get_ref().as_fd()) {
+                Look::Data => sink.room().await?,
+                Look::End => break,
+                Look::Nothing if *ended.borrow_and_update() => break,
+                Look::Nothing => tokio::select! {
+                    ready = from.readable() => ready.map_err(|_| Errno::IO)?.clear_ready(),
+                    _ = ended.changed() => {}
+                },
             },
             // EIO is a terminal that nobody holds any more.
             Err(errno) => return Err(errno),
@@ -111,8 +114,11 @@ async fn feed(from: &Watched, to: &Watched, pass: Move) -> Result<(), Errno> {
             Ok(_) if turn % TURNS == 0 => tokio::task::yield_now().await,
             Ok(_) | Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => {
-                let full = has_data(from.get_ref().as_fd());
-                let ready = if full { to.writable().await } else { from.readable().await };
+                let ready = match look(from.get_ref().as_fd()) {
+                    Look::Data => to.writable().await,
+                    Look::End => break,
+                    Look::Nothing => from.readable().await,
+                };
                 ready.map_err(|_| Errno::IO)?.clear_ready();
             }
             Err(errno) => return Err(errno),
@@ -139,9 +145,50 @@ pub(super) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<usize, Er
     Ok(written)
 }
 
-fn has_data(fd: BorrowedFd<'_>) -> bool {
+/// What a move that came to nothing has left in its source.
+enum Look {
+    Data,
+    Nothing,
+    /// Nothing, and nobody who could write. A move to a sink that is full does not tell so.
+    End,
+}
+
+fn look(fd: BorrowedFd<'_>) -> Look {
     let mut fds = [PollFd::new(&fd, PollFlags::IN)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
-        && fds[0].revents().contains(PollFlags::IN)
+    let ready = poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0);
+    match fds[0].revents() {
+        events if ready && events.contains(PollFlags::IN) => Look::Data,
+        events if ready && events.contains(PollFlags::HUP) => Look::End,
+        _ => Look::Nothing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::mpsc, thread, time::Duration};
+
+    use rustix::pipe::{PipeFlags, pipe_with};
+
+    use super::*;
+
+    /// splice(2) finds no room, and epoll(7) finds the end of the source again and again.
+    #[test]
+    fn a_full_sink_hides_no_end() {
+        let (done, is_done) = mpsc::channel();
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let (from, writer) = io::pipe().expect("a pipe");
+                drop(writer);
+                let (_reader, full) = pipe_with(PipeFlags::NONBLOCK).expect("a pipe");
+                while rustix::io::write(&full, &[0; ATOM]).is_ok() {}
+                let sink = Sink::pipe(full).expect("it can be watched");
+                let (_going_on, ended) = watch::channel(false);
+                output(from.into(), sink, ended).expect("it can be watched").await;
+            });
+            done.send(()).expect("the test waits");
+        });
+        is_done.recv_timeout(Duration::from_secs(60)).expect("the relay ends");
+    }
 }
