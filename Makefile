@@ -22,7 +22,7 @@ PACKAGES_TREE := $(PACKAGES_BUILD) mmdebstrap iproute2 jq
 # Before trixie virtiofsd is a part of QEMU's packages.
 PACKAGES_VM = $(PACKAGES_TREE) qemu-system-x86 e2fsprogs zstd lz4 \
 	$(shell apt-cache show virtiofsd >/dev/null 2>&1 && echo virtiofsd)
-PACKAGES_TEST := $(PACKAGES_BENCH) jq containerd docker.io iproute2 iptables procps python3-seccomp uidmap
+PACKAGES_TEST := $(PACKAGES_BENCH) jq containerd containernetworking-plugins docker.io iproute2 iptables procps python3-seccomp uidmap
 
 # One process per test where it is installed; the tests themselves do not care.
 NEXTEST := $(shell command -v cargo-nextest)
@@ -41,7 +41,8 @@ CGROUP_TESTS := ^(cgroups_v2|cgroups_v2_place|systemd|rootless_systemd|update_ev
 # Whose kernel an emulated machine has.
 KERNEL ?= trixie
 
-.PHONY: help demo test test-unit test-integration test-control test-docker test-docker-shim test-containerd test-conformance conformance test-systemd test-vm test-controllers \
+.PHONY: help demo test test-unit test-integration test-control test-docker test-docker-shim test-containerd test-kubernetes \
+	test-conformance conformance test-systemd test-vm test-controllers \
 	check bench \
 	build install clean
 
@@ -53,11 +54,11 @@ demo: ## a busybox container: its plan, its run, and how long it took
 	@$(MAKE) --no-print-directory build
 	@scripts/demo $(OUT)/rtn
 
-test: test-unit test-integration test-control test-conformance test-docker test-containerd ## every test, on the real kernel and under real daemons; needs root
+test: test-unit test-integration test-control test-conformance test-docker test-containerd test-kubernetes ## every test, on the real kernel and under real daemons; needs root
 
 test-unit: ## the library, the command line and the benchmark
 	@scripts/packages $(PACKAGES_TEST)
-	$(RUN_TESTS) --workspace --exclude integration --exclude e2e-docker --exclude e2e-podman --exclude e2e-containerd
+	$(RUN_TESTS) --workspace --exclude integration --exclude e2e-docker --exclude e2e-podman --exclude e2e-containerd --exclude e2e-kubernetes
 
 test-integration: build ## rtn on the real kernel
 	@scripts/packages $(PACKAGES_TEST)
@@ -79,6 +80,11 @@ test-containerd: build ## the shim under a containerd of its own, and containerd
 	@scripts/packages $(PACKAGES_TEST)
 	SHIM=$(abspath $(OUT)) $(CARGO) test --package e2e-containerd --all-targets
 	SHIM=runc $(CARGO) test --package e2e-containerd --all-targets
+
+test-kubernetes: build ## the shim under containerd's CRI, as kubelet uses it, and containerd's own shim by the same tests
+	@scripts/packages $(PACKAGES_TEST)
+	SHIM=$(abspath $(OUT)) $(CARGO) test --package e2e-kubernetes --all-targets
+	SHIM=runc $(CARGO) test --package e2e-kubernetes --all-targets
 
 test-systemd: ## rtn on cgroup v2 under systemd, in a container on this kernel (integration/vm)
 	@scripts/packages $(PACKAGES_TREE)

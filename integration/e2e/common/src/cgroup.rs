@@ -1,6 +1,9 @@
 //! What any cgroup directory says.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 pub const MOUNT: &str = "/sys/fs/cgroup";
 
@@ -13,4 +16,15 @@ pub fn processes(directory: &Path) -> Vec<u32> {
 /// Is this a host whose controllers are in v1 hierarchies?
 pub fn is_v1() -> bool {
     Path::new(MOUNT).join("memory").exists()
+}
+
+/// The root of each hierarchy: of those of v1, if there are any, and of v2.
+pub fn roots() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let hierarchies = mounts.lines().filter_map(|line| {
+        let mut words = line.split(' ').skip(1);
+        let target = words.next().filter(|target| target.starts_with(MOUNT))?;
+        words.next().is_some_and(|kind| kind.starts_with("cgroup")).then(|| target.into())
+    });
+    hierarchies.collect()
 }

@@ -35,7 +35,7 @@ pub fn on_terminal(arguments: &[&str]) -> Output {
 /// The client for the daemon, without arguments yet.
 pub fn command() -> Command {
     let daemon = daemon::shared();
-    let mut command = Command::new("ctr");
+    let mut command = daemon::program("ctr");
     command.arg("--address").arg(daemon.socket()).args(["--namespace", daemon.namespace()]);
     command
 }

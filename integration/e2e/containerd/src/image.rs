@@ -10,6 +10,14 @@ use std::{
 /// Its name in containerd.
 pub const IMAGE: &str = "docker.io/library/judged:latest";
 
+/// The same files with another command, which waits, and reaps what becomes its child: a pod's first
+/// process.
+pub const PAUSE: &str = "docker.io/library/pause:latest";
+
+/// The names, and what is run.
+const IMAGES: [(&str, &[&str]); 2] =
+    [(IMAGE, &["sh"]), (PAUSE, &["sh", "-c", "sleep 1000000 & wait"])];
+
 /// Writes the archive below `directory`.
 ///
 /// # Errors
@@ -20,15 +28,22 @@ pub fn archive(directory: &Path) -> Result<PathBuf> {
     e2e_common::image::populate(&rootfs)?;
     tar(&rootfs, ".", &work.join("layer.tar"))?;
     fs::remove_dir_all(&rootfs)?;
-    let config = serde_json::json!({
-        "architecture": "amd64",
-        "os": "linux",
-        "config": {"Env": ["PATH=/bin"], "Cmd": ["sh"]},
-        "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", sum(&work.join("layer.tar"))?)]},
-    });
-    let manifest = serde_json::json!([{"Config": "config.json", "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]);
-    fs::write(work.join("config.json"), config.to_string())?;
-    fs::write(work.join("manifest.json"), manifest.to_string())?;
+    let layer = format!("sha256:{}", sum(&work.join("layer.tar"))?);
+    let mut manifest = Vec::new();
+    for (number, (name, command)) in IMAGES.into_iter().enumerate() {
+        let config = serde_json::json!({
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Env": ["PATH=/bin"], "Cmd": command},
+            "rootfs": {"type": "layers", "diff_ids": [layer]},
+        });
+        let file = format!("config{number}.json");
+        fs::write(work.join(&file), config.to_string())?;
+        let entry =
+            serde_json::json!({"Config": file, "RepoTags": [name], "Layers": ["layer.tar"]});
+        manifest.push(entry);
+    }
+    fs::write(work.join("manifest.json"), serde_json::to_string(&manifest)?)?;
     let archive = directory.join("image.tar");
     tar(&work, ".", &archive)?;
     fs::remove_dir_all(&work)?;

@@ -5,11 +5,13 @@
 //! * [`ctr`](mod@ctr): the `ctr` command, and what it said.
 //! * [`container`]: a container that is removed when its handle goes out of scope.
 //! * [`image`]: busybox as an image of one layer.
+//! * [`judged`]: the shim that the tests are about.
 
 pub mod container;
 pub mod ctr;
 pub mod daemon;
 pub mod image;
+pub mod judged;
 
 pub use container::Container;
 pub use ctr::{Output, ctr};

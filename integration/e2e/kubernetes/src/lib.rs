@@ -1,0 +1,17 @@
+//! A client of containerd's CRI, as kubelet is one, and the host seen from outside its pods.
+//!
+//! * [`cri`]: one call.
+//! * [`message`]: what is said in it.
+//! * [`pod`], [`container`]: handles; what they are for is removed with them.
+//! * [`daemon`]: containerd with the configuration of the manual.
+
+pub mod container;
+pub mod cri;
+pub mod daemon;
+pub mod message;
+pub mod pod;
+
+pub use container::Container;
+pub use cri::call;
+pub use e2e_common::wait;
+pub use pod::Pod;
