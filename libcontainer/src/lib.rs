@@ -23,6 +23,7 @@ pub mod plan;
 mod process;
 pub mod resctrl;
 mod rootfs;
+pub mod sandbox;
 pub mod seccomp;
 mod sources;
 mod spawn;

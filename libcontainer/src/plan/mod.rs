@@ -31,7 +31,7 @@ mod net_devices;
 pub mod process;
 pub mod propagation;
 pub mod scheduling;
-mod system;
+pub(crate) mod system;
 
 pub use devices::Device;
 pub use hooks::{Hook, Hooks};

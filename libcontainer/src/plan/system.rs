@@ -201,6 +201,18 @@ pub(super) fn sysctls(
     sysctls.collect()
 }
 
+/// One sysctl of a pod, for which the same holds as for those of a container.
+pub(crate) fn sysctl(
+    name: &str,
+    value: &str,
+    has_hostname: bool,
+    namespaces: &Namespaces,
+) -> Result<Sysctl, String> {
+    let file = sysctl_file(name);
+    let needs = Some(check_sysctl(name, &file, has_hostname, namespaces)?);
+    Ok(Sysctl { name: name.to_owned(), file, value: value.to_owned(), needs })
+}
+
 /// sysctl(8): whichever of `.` and `/` comes first separates; the other is part of a name, such
 /// as that of the interface in `net.ipv4.conf.eth0/1.forwarding`.
 fn sysctl_file(name: &str) -> PathBuf {

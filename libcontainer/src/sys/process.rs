@@ -40,6 +40,12 @@ pub(crate) fn default_signals() {
     }
 }
 
+/// Sets a signal to be ignored, which execve(2) keeps.
+pub(crate) fn ignore_signal(signal: i32) {
+    // SAFETY: SIG_IGN runs no code of ours.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
+}
+
 /// Ends this process at once, without running destructors or flushing what the parent buffers.
 pub(crate) fn exit_now(status: i32) -> ! {
     // SAFETY: _exit(2) has no precondition.

@@ -25,6 +25,7 @@ mod unit;
 mod value;
 mod wire;
 
+pub(super) use self::unit::expand;
 pub(super) use self::{
     driver::Systemd,
     properties::{device_properties, from_annotations, from_writes},

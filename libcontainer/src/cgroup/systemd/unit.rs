@@ -119,7 +119,7 @@ fn inside(mount: &Path, unit: &Unit, uid: u32, own: &Path) -> PathBuf {
 }
 
 /// `a-b.slice` is in `a.slice`; the root slice is the hierarchy's root.
-fn expand(slice: &str) -> Vec<String> {
+pub(in crate::cgroup) fn expand(slice: &str) -> Vec<String> {
     let stem = slice.strip_suffix(".slice").unwrap_or(slice);
     let ends = stem.match_indices('-').map(|(at, _)| at).chain([stem.len()]);
     ends.filter(|end| *end > 0 && stem != "-")
