@@ -6,14 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::{
     error::{Doing, Fault, Result},
     options::Options,
-    runtime::Runtime,
 };
 
+const CONFIG: &str = "config.json";
 /// The socket of the shim that serves the container.
 const ADDRESS: &str = "address";
 /// The options with which the container was created.
@@ -51,10 +51,15 @@ struct Namespace {
 /// The annotations that name a pod, the stronger one first.
 const GROUPS: [&str; 2] = ["io.containerd.runc.v2.group", "io.kubernetes.cri.sandbox-id"];
 
+/// The pod that a container with these annotations belongs to.
+pub(crate) fn group<'a>(annotations: &'a BTreeMap<String, String>, id: &'a str) -> &'a str {
+    GROUPS.iter().find_map(|name| annotations.get(*name)).map_or(id, String::as_str)
+}
+
 impl Config {
     /// The pod that the container belongs to; by itself it is one of its own.
     pub(crate) fn group<'a>(&'a self, id: &'a str) -> &'a str {
-        GROUPS.iter().find_map(|name| self.annotations.get(*name)).map_or(id, String::as_str)
+        group(&self.annotations, id)
     }
 
     /// Whether its cgroup is a unit of systemd's, `slice:prefix:name`: what dockerd writes for its
@@ -94,11 +99,26 @@ impl Bundle {
         self.0.join(PID)
     }
 
+    /// Whether it is that of a pod's sandbox, which is no container: containerd writes no
+    /// config.json.
+    pub(crate) fn is_sandbox(&self) -> bool {
+        !self.0.join(CONFIG).exists()
+    }
+
     pub(crate) fn config(&self) -> Result<Config> {
-        let path = self.0.join("config.json");
+        self.read_config()
+    }
+
+    /// config.json as `T` wants it.
+    pub(crate) fn read_config<T: DeserializeOwned>(&self) -> Result<T> {
+        let path = self.0.join(CONFIG);
         let text = std::fs::read(&path).doing(|| format!("cannot read {path:?}"))?;
         serde_json::from_slice(&text)
             .map_err(|error| Fault::invalid(format!("cannot read {path:?}: {error}")))
+    }
+
+    pub(crate) fn write_config(&self, config: &serde_json::Value) -> Result<()> {
+        self.write(CONFIG, config.to_string().as_bytes())
     }
 
     /// 0 if it never had one.
@@ -115,12 +135,12 @@ impl Bundle {
         std::fs::read_to_string(self.0.join(ADDRESS)).ok()
     }
 
-    pub(crate) fn write_runtime(&self, runtime: &Runtime) -> Result<()> {
-        let text = serde_json::to_vec(&runtime.options).unwrap_or_default();
+    pub(crate) fn write_options(&self, options: &Options) -> Result<()> {
+        let text = serde_json::to_vec(options).unwrap_or_default();
         self.write(OPTIONS, &text)
     }
 
-    /// The options that [`write_runtime`](Self::write_runtime) wrote, or the default.
+    /// The options that [`write_options`](Self::write_options) wrote, or the default.
     pub(crate) fn options(&self) -> Options {
         let text = std::fs::read(self.0.join(OPTIONS)).unwrap_or_default();
         serde_json::from_slice(&text).unwrap_or_default()

@@ -4,16 +4,18 @@
 use std::{io::Write, path::Path, time::SystemTime};
 
 use containerd_shim_protos::api::DeleteResponse;
+use libcontainer::container::Container;
 use protobuf::{Message, MessageField};
 
 use crate::{
     address::{self, SCHEME},
-    bundle::Bundle,
+    bundle::{self, Bundle},
     error::{Doing, Result},
     events::timestamp,
     flags::Flags,
     rootfs,
     runtime::Runtime,
+    sandbox::files,
 };
 
 /// Nobody saw how it ended; after this it was killed.
@@ -23,7 +25,10 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     let bundle = Bundle::at(&flags.bundle)?;
     let runtime = Runtime::new(bundle.options(), &flags.namespace);
     let pid = bundle.pid();
-    let removed = runtime.delete_now(&flags.id);
+    let removed = match bundle.is_sandbox() {
+        true => delete_pod(&bundle, &runtime, &flags.id),
+        false => runtime.delete_now(&flags.id),
+    };
     let unmounted = rootfs::unmount(&bundle.rootfs());
     // containerd logs these; what it needs is the answer.
     removed.and(unmounted).unwrap_or_else(|fault| eprintln!("{fault}"));
@@ -37,4 +42,20 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
         ..Default::default()
     };
     std::io::stdout().write_all(&response.write_to_bytes()?).doing(|| "cannot answer")
+}
+
+/// What a sandbox has left, with its containers: those that share its shim and are in the care of a
+/// newer containerd are not deleted one by one.
+fn delete_pod(bundle: &Bundle, runtime: &Runtime, id: &str) -> Result<()> {
+    let (containers, _) = Container::list(&runtime.root)?;
+    let mut result = files::remove(bundle);
+    for container in containers {
+        let state = container.state();
+        if bundle::group(&state.annotations, &state.id) == id {
+            let bundle = Bundle::at(&state.bundle)?;
+            let removed = runtime.delete_now(&state.id);
+            result = result.and(removed).and(rootfs::unmount(&bundle.rootfs()));
+        }
+    }
+    result
 }

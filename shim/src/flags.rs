@@ -10,6 +10,8 @@ use crate::error::{Fault, Result};
 pub(crate) enum Action {
     Start,
     Delete,
+    /// What this program asks itself: namespaces for a pod.
+    Namespaces,
 }
 
 /// The flags of containerd's pkg/shim.
@@ -88,6 +90,7 @@ fn action(word: &str) -> Result<Action> {
     match word {
         "start" => Ok(Action::Start),
         "delete" => Ok(Action::Delete),
+        "namespaces" => Ok(Action::Namespaces),
         _ => Err(Fault::invalid(format!("unknown action {word:?}: neither start nor delete"))),
     }
 }

@@ -1,9 +1,9 @@
 //! containerd's shim for rtn: one process with one thread for all containers of a pod.
 //!
-//! containerd calls this program in three ways, and the program calls itself in a fourth. `start`
+//! containerd calls this program in three ways, and the program calls itself in two more. `start`
 //! finds or makes the process of the pod and prints its address, `delete` cleans up after one that
 //! is dead, `-info` describes the runtime; without an action it is the process of a pod
-//! (containerd, core/runtime/v2/README.md).
+//! (containerd, core/runtime/v2/README.md). `namespaces` makes those of a pod, and ends.
 
 use std::process::ExitCode;
 
@@ -27,6 +27,7 @@ mod process;
 mod ready;
 mod rootfs;
 mod runtime;
+mod sandbox;
 mod serve;
 mod service;
 mod start;
@@ -59,6 +60,7 @@ fn run(flags: Flags) -> Result<()> {
     match flags.action {
         Some(Action::Start) => start::run(&flags),
         Some(Action::Delete) => delete::run(&flags),
+        Some(Action::Namespaces) => sandbox::namespaces::run(),
         None => serve::run(flags),
     }
 }

@@ -8,6 +8,7 @@ use std::{
 use containerd_shim_protos::{
     api::CreateTaskRequest,
     events::task::{TaskCreate, TaskIO},
+    sandbox_api::CreateSandboxRequest,
 };
 use protobuf::MessageField;
 use tokio::sync::Notify;
@@ -16,6 +17,8 @@ use crate::{
     children::lock,
     error::{Code, Fault, Result},
     events::Events,
+    log,
+    sandbox::Sandbox,
     task::Task,
 };
 
@@ -23,7 +26,10 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Pod {
     pub(crate) namespace: String,
+    /// Of its first container, or of its sandbox.
+    id: String,
     pub(crate) events: Events,
+    sandbox: Mutex<Option<Arc<Sandbox>>>,
     tasks: Mutex<BTreeMap<String, Arc<Task>>>,
     /// Ids of containers that are being made.
     unborn: Mutex<BTreeSet<String>>,
@@ -38,10 +44,12 @@ struct Reservation<'a> {
 }
 
 impl Pod {
-    pub(crate) fn new(namespace: &str, events: Events) -> Self {
+    pub(crate) fn new(namespace: &str, id: &str, events: Events) -> Self {
         Self {
             namespace: namespace.to_owned(),
+            id: id.to_owned(),
             events,
+            sandbox: Mutex::default(),
             tasks: Mutex::default(),
             unborn: Mutex::default(),
             done: Notify::new(),
@@ -55,8 +63,59 @@ impl Pod {
         task.ok_or_else(|| Fault::not_found(format!("container not created: {id:?}: not found")))
     }
 
+    pub(crate) fn has_tasks(&self) -> bool {
+        !lock(&self.tasks).is_empty() || !lock(&self.unborn).is_empty()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        lock(&self.tasks).is_empty() && lock(&self.unborn).is_empty()
+        !self.has_tasks() && lock(&self.sandbox).is_none()
+    }
+
+    /// Whether this shim was started for the container or sandbox `id`.
+    pub(crate) fn is_of(&self, id: &str) -> bool {
+        self.id == id
+    }
+
+    /// # Errors
+    /// ALREADY_EXISTS; INVALID_ARGUMENT for what the shim of another pod should be asked.
+    pub(crate) fn create_sandbox(&self, request: CreateSandboxRequest) -> Result<()> {
+        let id = request.sandbox_id.clone();
+        if !self.is_of(&id) {
+            return Err(Fault::invalid(format!(
+                "this is the shim of {:?}, not of {id:?}",
+                self.id
+            )));
+        }
+        let mut sandbox = lock(&self.sandbox);
+        if sandbox.is_some() {
+            let text = format!("sandbox {id:?} already exists");
+            return Err(Fault::new(Code::ALREADY_EXISTS, text));
+        }
+        *sandbox = Some(Arc::new(Sandbox::new(request)?));
+        Ok(())
+    }
+
+    /// # Errors
+    /// NOT_FOUND.
+    pub(crate) fn sandbox(&self, id: &str) -> Result<Arc<Sandbox>> {
+        let sandbox = self.its_sandbox().filter(|sandbox| sandbox.id == id);
+        sandbox.ok_or_else(|| Fault::not_found(format!("no sandbox {id:?}: not found")))
+    }
+
+    /// That of the pod, if containerd's CRI has made it one.
+    pub(crate) fn its_sandbox(&self) -> Option<Arc<Sandbox>> {
+        lock(&self.sandbox).clone()
+    }
+
+    /// Every process of every container that is left. Their ends are told as any other's.
+    pub(crate) async fn kill_everybody(&self) {
+        let tasks: Vec<_> = lock(&self.tasks).values().cloned().collect();
+        for task in tasks {
+            // One that has ended cannot be killed.
+            if let Err(fault) = task.kill("", libc::SIGKILL, true).await {
+                log::debug(|| format!("kill {}: {fault}", task.id));
+            }
+        }
     }
 
     pub(crate) async fn create(self: &Arc<Self>, request: CreateTaskRequest) -> Result<Arc<Task>> {

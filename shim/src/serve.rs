@@ -24,7 +24,7 @@ use crate::{
     log,
     pod::Pod,
     ready::{self, Watched},
-    service,
+    sandbox, service,
 };
 
 /// Serves until containerd says that it is over. The listening socket is the standard input.
@@ -70,11 +70,13 @@ fn signals() -> Result<SignalFd> {
 
 async fn serve(flags: Flags, listener: StdListener, signals: SignalFd) -> Result<()> {
     let events = Events::new(&flags.namespace, std::env::var("TTRPC_ADDRESS").ok());
-    let pod = Arc::new(Pod::new(&flags.namespace, events));
+    let pod = Arc::new(Pod::new(&flags.namespace, &flags.id, events));
     let listener = UnixListener::from_std(listener).doing(|| "cannot watch the socket")?;
     let clients = Clients { listener, pod: pod.clone() };
-    let mut server =
-        Server::new().add_listener(Listener::new(clients)).register_service(service::methods(&pod));
+    let mut server = Server::new()
+        .add_listener(Listener::new(clients))
+        .register_service(service::methods(&pod))
+        .register_service(sandbox::methods(&pod));
     let arrival = signals.as_fd().try_clone_to_owned().and_then(ready::for_reading);
     let arrival = arrival.doing(|| "cannot watch for signals")?;
     tokio::spawn(heed(signals, arrival, pod.clone()));

@@ -173,8 +173,12 @@ impl Service {
         })
     }
 
+    /// A containerd that was restarted asks so whether a pod's sandbox is there.
     fn connect(&self, id: &str) -> Result<ConnectResponse> {
-        let task_pid = self.0.task(id)?.init.pid();
+        let task_pid = match self.0.sandbox(id) {
+            Ok(sandbox) => sandbox.pid(),
+            Err(_) => self.0.task(id)?.init.pid(),
+        };
         Ok(ConnectResponse {
             shim_pid: std::process::id(),
             task_pid: task_pid.cast_unsigned(),
@@ -184,7 +188,7 @@ impl Service {
 }
 
 /// Every answer goes out as ttrpc has it; one that is a refusal is logged for who looks for it.
-fn answer<T>(what: &str, id: &str, result: Result<T>) -> ttrpc::Result<T> {
+pub(crate) fn answer<T>(what: &str, id: &str, result: Result<T>) -> ttrpc::Result<T> {
     result.map_err(|fault| {
         log::debug(|| format!("{what} {id}: {fault}"));
         fault.into()
@@ -195,7 +199,7 @@ fn empty(_: ()) -> Empty {
     Empty::new()
 }
 
-type Answer<T> = ttrpc::Result<T>;
+pub(crate) type Answer<T> = ttrpc::Result<T>;
 
 #[async_trait]
 impl Task for Service {
@@ -278,12 +282,18 @@ impl Task for Service {
         answer("connect to", &request.id, self.connect(&request.id))
     }
 
-    /// Of the process of the pod, which goes on as long as there is a container in it.
-    async fn shutdown(&self, _: &TtrpcContext, _: ShutdownRequest) -> Answer<Empty> {
-        if self.0.is_empty() {
+    /// Of the process of the pod, which goes on as long as there is a container in it. For a sandbox
+    /// that containerd has forgotten this is all that it says.
+    async fn shutdown(&self, _: &TtrpcContext, request: ShutdownRequest) -> Answer<Empty> {
+        let sandbox = self.0.sandbox(&request.id).ok().filter(|_| !self.0.has_tasks());
+        let stopped = match &sandbox {
+            Some(sandbox) => sandbox.stop().await,
+            None => Ok(()),
+        };
+        if sandbox.is_some() || self.0.is_empty() {
             self.0.done.notify_one();
         }
-        Ok(Empty::new())
+        answer("shutdown", &request.id, stopped.map(empty))
     }
 
     async fn checkpoint(

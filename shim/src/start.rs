@@ -10,7 +10,7 @@ use std::{
 use crate::{
     address::{self, Claim, SCHEME},
     bootstrap::Request,
-    bundle::Bundle,
+    bundle::{Bundle, Config},
     cgroup,
     error::{Doing, Fault, Result},
     flags::Flags,
@@ -23,7 +23,11 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     }
     let request = Request::read(flags)?;
     let bundle = Bundle::at(&flags.bundle)?;
-    let config = bundle.config()?;
+    let config = match bundle.is_sandbox() {
+        // Nobody else tells `delete` what the pod's containers are made with.
+        true => bundle.write_options(&request.options).map(|()| Config::default())?,
+        false => bundle.config()?,
+    };
     let group = config.group(&flags.id);
     let socket = address::path(&request.socket_dir, &flags.address, &flags.namespace, group);
     if let Claim::Free(listener) = address::claim(&socket)? {

@@ -62,9 +62,12 @@ impl Task {
         let mut runtime = Runtime::new(options, &pod.namespace);
         runtime.check()?;
         let bundle = Bundle::at(request.bundle.as_ref())?;
+        if let Some(sandbox) = pod.its_sandbox() {
+            sandbox.adopt(&bundle)?;
+        }
         let config = bundle.config()?;
         runtime.options.systemd_cgroup |= config.is_unit();
-        bundle.write_runtime(&runtime)?;
+        bundle.write_options(&runtime.options)?;
         rootfs::mount(&request.rootfs, &bundle.rootfs())?;
         let names = Names {
             terminal: request.terminal,
@@ -416,7 +419,7 @@ async fn clean_up(runtime: &Runtime, bundle: &Bundle, id: &str) {
 }
 
 /// Ids become names of files; containerd sees to it that they can, another client may not.
-fn check_id(id: &str) -> Result<()> {
+pub(crate) fn check_id(id: &str) -> Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+');
     match id.starts_with(|c: char| c.is_ascii_alphanumeric()) && id.chars().all(plain) {
         true => Ok(()),
@@ -425,6 +428,6 @@ fn check_id(id: &str) -> Result<()> {
 }
 
 /// It is gone already.
-fn gone(fault: Fault) -> Result<()> {
+pub(crate) fn gone(fault: Fault) -> Result<()> {
     if fault.code == Code::NOT_FOUND { Ok(()) } else { Err(fault) }
 }

@@ -166,9 +166,9 @@ fn a_dead_socket_is_taken_over() {
 }
 
 #[test]
-fn a_start_without_a_bundle_says_so() {
+fn a_start_with_a_damaged_bundle_says_so() {
     let directory = bundle("");
-    fs::remove_file(directory.join("config.json")).expect("it is there");
+    fs::write(directory.join("config.json"), "{").expect("it is there");
     let output = with_input(command(&directory, "start"), b"");
     assert!(!output.status.success());
     assert!(String::from_utf8_lossy(&output.stderr).contains("config.json"), "{output:?}");

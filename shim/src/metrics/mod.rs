@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use libcontainer::container::Container;
+use libcontainer::{cgroup::Cgroup, container::Container};
 use protobuf::{Message, well_known_types::any::Any};
 
 use crate::error::{Fault, Result};
@@ -19,11 +19,19 @@ mod v2;
 /// # Errors
 /// NOT_FOUND when it has no cgroup any more.
 pub(crate) fn collect(container: &Container) -> Result<Any> {
-    let dirs = container.cgroup().paths();
+    of_cgroup(&container.cgroup())
+}
+
+/// The same of any cgroup.
+///
+/// # Errors
+/// NOT_FOUND when it does not exist.
+pub(crate) fn of_cgroup(cgroup: &Cgroup) -> Result<Any> {
+    let dirs = cgroup.paths();
     let v1 = ["memory", "cpuacct", "cpu", "pids", "blkio"];
     match dirs.get("") {
         _ if v1.iter().any(|controller| dirs.contains_key(*controller)) => {
-            any("io.containerd.cgroups.v1.Metrics", &v1::collect(container, &dirs)?)
+            any("io.containerd.cgroups.v1.Metrics", &v1::collect(&cgroup.stats()?, &dirs))
         }
         Some(dir) => any("io.containerd.cgroups.v2.Metrics", &v2::collect(&Source(dir.clone()))),
         None => Err(Fault::not_found("cgroup does not exist: not found")),

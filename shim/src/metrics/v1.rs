@@ -6,22 +6,20 @@ use containerd_shim_protos::cgroups::metrics::{
     BlkIOEntry, BlkIOStat, CPUStat, CPUUsage, HugetlbStat, MemoryEntry, MemoryOomControl,
     MemoryStat, Metrics, PidsStat, RdmaEntry, RdmaStat, Throttle,
 };
-use libcontainer::{cgroup::Stats, container::Container};
+use libcontainer::cgroup::Stats;
 use protobuf::MessageField;
 
 use super::{Source, device_names, fill};
-use crate::error::Result;
 
 /// Each part if its hierarchy has a directory of the container.
-pub(super) fn collect(container: &Container, dirs: &BTreeMap<String, PathBuf>) -> Result<Metrics> {
-    let stats = container.stats()?;
+pub(super) fn collect(stats: &Stats, dirs: &BTreeMap<String, PathBuf>) -> Metrics {
     let source = |controller| dirs.get(controller).cloned().map(Source);
     let mut metrics = Metrics::new();
     if dirs.contains_key("cpuacct") || dirs.contains_key("cpu") {
-        metrics.cpu = MessageField::some(cpu(&stats));
+        metrics.cpu = MessageField::some(cpu(stats));
     }
     if let Some(memory_dir) = source("memory") {
-        metrics.memory = MessageField::some(memory(&stats));
+        metrics.memory = MessageField::some(memory(stats));
         metrics.memory_oom_control = MessageField::some(oom_control(&memory_dir));
     }
     if dirs.contains_key("pids") {
@@ -29,13 +27,13 @@ pub(super) fn collect(container: &Container, dirs: &BTreeMap<String, PathBuf>) -
         metrics.pids = MessageField::some(PidsStat { current, limit, ..Default::default() });
     }
     if dirs.contains_key("blkio") {
-        metrics.blkio = MessageField::some(blkio(&stats));
+        metrics.blkio = MessageField::some(blkio(stats));
     }
     if let Some(rdma_dir) = source("rdma") {
         metrics.rdma = MessageField::some(rdma(&rdma_dir));
     }
-    metrics.hugetlb = hugetlb(&stats);
-    Ok(metrics)
+    metrics.hugetlb = hugetlb(stats);
+    metrics
 }
 
 fn cpu(stats: &Stats) -> CPUStat {

@@ -1,0 +1,534 @@
+//! The shim as the sandbox of a pod, without a containerd: what it holds, what it answers, and what it
+//! leaves.
+
+use std::{
+    fs,
+    io::Write,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use containerd_shim_protos::{
+    Client, TaskClient,
+    api::{ConnectRequest, CreateTaskRequest, DeleteResponse, ShutdownRequest},
+    bootstrap_api::{BootstrapParams, BootstrapResult},
+    sandbox_api::{
+        CreateSandboxRequest, PingRequest, PlatformRequest, SandboxMetricsRequest,
+        SandboxStatusRequest, SandboxStatusResponse, ShutdownSandboxRequest, StartSandboxRequest,
+        StartSandboxResponse, StopSandboxRequest, WaitSandboxRequest,
+    },
+    sandbox_sync::SandboxClient,
+    ttrpc::{self, Code, context},
+};
+use protobuf::{Message, well_known_types::any::Any};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+};
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_containerd-shim-rtn-v2");
+
+/// A shim that was started for a sandbox: in a bundle without a config.json.
+struct Shim {
+    bundle: PathBuf,
+    socket: PathBuf,
+    pid: Pid,
+}
+
+fn command(bundle: &Path, action: &str) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(["-namespace", "tests", "-id", "pod", "-address", "/nowhere/c.sock", action]);
+    command.current_dir(bundle).env_remove("TTRPC_ADDRESS").env_remove("MAX_SHIM_VERSION");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn with_input(mut command: Command, input: &[u8]) -> Output {
+    let mut child = command.spawn().expect("the shim can be executed");
+    child.stdin.take().expect("it is piped").write_all(input).expect("it reads");
+    child.wait_with_output().expect("it ends")
+}
+
+impl Shim {
+    fn start() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let bundle = std::env::temp_dir().join(format!("pod.{}.{number}", std::process::id()));
+        fs::create_dir_all(&bundle).expect("a bundle");
+        let params = BootstrapParams {
+            instance_id: "pod".into(),
+            namespace: "tests".into(),
+            socket_dir: Some(bundle.join("s").to_string_lossy().into_owned()),
+            ..Default::default()
+        };
+        let params = params.write_to_bytes().expect("a message");
+        let output = with_input(command(&bundle, "start"), &params);
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        let answer = BootstrapResult::parse_from_bytes(&output.stdout).expect("an answer");
+        let socket = PathBuf::from(answer.address.strip_prefix("unix://").expect("a socket"));
+        let is_shim = |pid: &i32| {
+            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.contains(&*socket.to_string_lossy())
+        };
+        let pid = pids().find(is_shim).and_then(Pid::from_raw).expect("its process");
+        let shim = Self { bundle, socket, pid };
+        // Before it answers it has not said yet what it does with signals.
+        let connect = ConnectRequest { id: "nobody".into(), ..Default::default() };
+        assert_eq!(code(shim.tasks().connect(patience(), &connect)), Code::NOT_FOUND);
+        shim
+    }
+
+    fn client(&self) -> SandboxClient {
+        let address = format!("unix://{}", self.socket.display());
+        SandboxClient::new(Client::connect(&address).expect("it listens"))
+    }
+
+    fn tasks(&self) -> TaskClient {
+        let address = format!("unix://{}", self.socket.display());
+        TaskClient::new(Client::connect(&address).expect("it listens"))
+    }
+
+    fn create(&self, config: &[u8]) -> ttrpc::Result<()> {
+        let options = Any {
+            type_url: "runtime.v1.PodSandboxConfig".into(),
+            value: config.to_vec(),
+            ..Default::default()
+        };
+        let request = CreateSandboxRequest {
+            sandbox_id: "pod".into(),
+            bundle_path: self.bundle.to_string_lossy().into_owned(),
+            options: Some(options).into(),
+            ..Default::default()
+        };
+        self.client().create_sandbox(patience(), &request).map(drop)
+    }
+
+    fn start_sandbox(&self) -> ttrpc::Result<StartSandboxResponse> {
+        let request = StartSandboxRequest { sandbox_id: "pod".into(), ..Default::default() };
+        self.client().start_sandbox(patience(), &request)
+    }
+
+    /// A pod that runs, and what it says of itself.
+    fn with(config: &[u8]) -> (Self, StartSandboxResponse) {
+        let shim = Self::start();
+        shim.create(config).expect("a sandbox");
+        let started = shim.start_sandbox().expect("it starts");
+        (shim, started)
+    }
+
+    fn stop(&self) -> ttrpc::Result<()> {
+        let request = StopSandboxRequest { sandbox_id: "pod".into(), ..Default::default() };
+        self.client().stop_sandbox(patience(), &request).map(drop)
+    }
+
+    fn shut_down(&self) -> ttrpc::Result<()> {
+        let request = ShutdownSandboxRequest { sandbox_id: "pod".into(), ..Default::default() };
+        self.client().shutdown_sandbox(patience(), &request).map(drop)
+    }
+
+    fn status(&self) -> SandboxStatusResponse {
+        let request =
+            SandboxStatusRequest { sandbox_id: "pod".into(), verbose: true, ..Default::default() };
+        self.client().sandbox_status(patience(), &request).expect("a status")
+    }
+
+    fn mounts(&self) -> usize {
+        let mounts = fs::read_to_string("/proc/self/mounts").expect("/proc");
+        mounts.lines().filter(|line| line.contains(&*self.bundle.to_string_lossy())).count()
+    }
+}
+
+impl Drop for Shim {
+    fn drop(&mut self) {
+        let _ = kill_process(self.pid, Signal::KILL);
+        let shm = self.bundle.join("shm");
+        let _ = rustix::mount::unmount(&shm, rustix::mount::UnmountFlags::DETACH);
+        let _ = fs::remove_dir_all(&self.bundle);
+    }
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+fn children(parent: i32) -> Vec<i32> {
+    let is_child = |pid: &i32| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.contains(&format!("PPid:\t{parent}\n"))
+    };
+    pids().filter(is_child).collect()
+}
+
+fn ends(pid: Pid) -> bool {
+    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return true };
+    let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
+    poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&limit)).is_ok_and(|ready| ready > 0)
+}
+
+fn patience() -> context::Context {
+    context::with_duration(Duration::from_secs(20))
+}
+
+fn refused<T: std::fmt::Debug>(answer: ttrpc::Result<T>) -> (Code, String) {
+    match answer {
+        Err(ttrpc::Error::RpcStatus(status)) => (status.code(), status.message),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn code<T: std::fmt::Debug>(answer: ttrpc::Result<T>) -> Code {
+    refused(answer).0
+}
+
+/// Making namespaces takes root.
+fn not_root() -> bool {
+    let not_root = !rustix::process::geteuid().is_root();
+    if not_root {
+        println!("skipped: making namespaces takes root");
+    }
+    not_root
+}
+
+/// A field of a protobuf message.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(content.len()).ok().filter(|length| *length < 128);
+    [&[number << 3 | 2, length.expect("it is short")], content].concat()
+}
+
+const POD: u8 = 0;
+const CONTAINER: u8 = 1;
+const NODE: u8 = 2;
+
+/// PodSandboxConfig with these modes for the network, pid and ipc namespaces.
+fn config(network: u8, pid: u8, ipc: u8, more: &[Vec<u8>]) -> Vec<u8> {
+    let namespaces = field(1, &[0x08, network, 0x10, pid, 0x18, ipc]);
+    let linux = [field(2, &namespaces), more.concat()].concat();
+    [field(2, b"pod-name"), field(8, &linux)].concat()
+}
+
+fn sysctl(name: &str, value: &str) -> Vec<u8> {
+    field(3, &[field(1, name.as_bytes()), field(2, value.as_bytes())].concat())
+}
+
+fn spec(started: &StartSandboxResponse) -> Value {
+    assert!(started.spec.type_url.ends_with("opencontainers/runtime-spec/1/Spec"));
+    serde_json::from_slice(&started.spec.value).expect("a specification")
+}
+
+/// Of the kinds that it has, by their names in config.json.
+fn namespace(spec: &Value, kind: &str) -> Option<String> {
+    let namespaces = spec["linux"]["namespaces"].as_array().expect("namespaces");
+    let found = namespaces.iter().find(|namespace| namespace["type"] == kind)?;
+    found["path"].as_str().map(str::to_owned)
+}
+
+/// What a program says in one of the namespaces.
+fn inside(option: &str, program: &[&str]) -> String {
+    let output = Command::new("nsenter").arg(option).args(program).output().expect("nsenter");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+#[test]
+fn a_pod_is_held_without_a_process() {
+    if not_root() {
+        return;
+    }
+    let sysctls = [sysctl("kernel.shmmni", "77"), sysctl("net.ipv4.ip_forward", "1")];
+    let (shim, started) = Shim::with(&config(POD, CONTAINER, POD, &sysctls));
+    let children = children(shim.pid.as_raw_nonzero().get());
+    assert_eq!((started.pid, children), (0, Vec::new()));
+    let spec = spec(&started);
+    let path = |kind| namespace(&spec, kind).expect("a namespace of the pod");
+    for (kind, file) in [("network", "net"), ("ipc", "ipc"), ("uts", "uts")] {
+        let inode = |path: &str| fs::metadata(path).expect("a namespace").ino();
+        assert_ne!(inode(&path(kind)), inode(&format!("/proc/self/ns/{file}")), "{kind}");
+        let shims = format!("/proc/{}/ns/{file}", shim.pid.as_raw_nonzero());
+        assert_eq!(inode(&shims), inode(&format!("/proc/self/ns/{file}")), "{kind}");
+    }
+    assert_eq!(inside(&format!("--uts={}", path("uts")), &["hostname"]), "pod-name");
+    let read = |option: String, name| inside(&option, &["cat", &format!("/proc/sys/{name}")]);
+    assert_eq!(read(format!("--ipc={}", path("ipc")), "kernel/shmmni"), "77");
+    let net = format!("--net={}", path("network"));
+    assert_eq!(read(net.clone(), "net/ipv4/ip_forward"), "1");
+    assert_eq!(read(net.clone(), "net/ipv4/ip_unprivileged_port_start"), "0");
+    assert!(inside(&net, &["ip", "-o", "link", "show", "lo"]).contains("UP"));
+    let pid = namespace(&spec, "pid");
+    assert_eq!(pid, None, "an entry without a path: containers have their own");
+    assert!(spec.to_string().contains("{\"type\":\"pid\"}"), "{spec}");
+}
+
+#[test]
+fn a_pod_has_the_files_of_its_containers() {
+    if not_root() {
+        return;
+    }
+    let dns = [field(1, b"10.0.0.10"), field(2, b"svc.local"), field(3, b"ndots:5")].concat();
+    let pod = [config(POD, CONTAINER, POD, &[]), field(4, &dns)].concat();
+    let (shim, started) = Shim::with(&pod);
+    let spec = spec(&started);
+    let source = |target: &str| {
+        let mounts = spec["mounts"].as_array().expect("mounts");
+        let mount = mounts.iter().find(|mount| mount["destination"] == target).expect("a mount");
+        PathBuf::from(mount["source"].as_str().expect("a source"))
+    };
+    let text = |target| fs::read_to_string(source(target)).expect("a file");
+    assert_eq!(text("/etc/hostname"), "pod-name\n");
+    assert_eq!(text("/etc/hosts"), fs::read_to_string("/etc/hosts").expect("the host's"));
+    assert_eq!(
+        text("/etc/resolv.conf"),
+        "search svc.local\nnameserver 10.0.0.10\noptions ndots:5\n"
+    );
+    let shm = fs::metadata(source("/dev/shm")).expect("a directory");
+    assert_eq!((shm.mode() & 0o7777, shim.mounts()), (0o1777, 1));
+    shim.stop().expect("it stops");
+    assert_eq!(shim.mounts(), 0);
+}
+
+#[test]
+fn a_pod_of_the_host_holds_nothing() {
+    if not_root() {
+        return;
+    }
+    let (shim, started) = Shim::with(&config(NODE, NODE, NODE, &[]));
+    assert_eq!(spec(&started)["linux"]["namespaces"], serde_json::json!([]));
+    assert_eq!((started.pid, shim.mounts()), (0, 0));
+}
+
+#[test]
+fn a_shared_pid_namespace_has_a_first_process_that_can_do_nothing() {
+    if not_root() {
+        return;
+    }
+    let (shim, started) = Shim::with(&config(POD, POD, POD, &[]));
+    let pid = started.pid;
+    assert_ne!(pid, 0);
+    assert_eq!(shim.status().pid, pid);
+    let spec = spec(&started);
+    for (kind, file) in [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("pid", "pid")] {
+        let inode = |path: &str| fs::metadata(path).expect("a namespace").ino();
+        let held = namespace(&spec, kind).expect("a namespace of the pod");
+        assert_eq!(inode(&held), inode(&format!("/proc/{pid}/ns/{file}")), "{kind}");
+        assert_ne!(inode(&held), inode(&format!("/proc/self/ns/{file}")), "{kind}");
+    }
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
+    for line in ["Uid:\t65535\t65535\t65535\t65535", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"]
+    {
+        assert!(status.contains(line), "{status}");
+    }
+    let names = |path: &str| {
+        let entries = fs::read_dir(format!("/proc/{pid}/{path}")).expect("a directory").flatten();
+        entries.map(|entry| entry.file_name().into_string().expect("text")).collect::<Vec<_>>()
+    };
+    assert_eq!((names("root"), names("fd")), (vec!["pause".to_owned()], Vec::new()));
+    let program = fs::metadata(format!("/proc/{pid}/exe")).expect("its program");
+    assert!(program.len() < 4096, "{program:?}");
+    // Whoever loses its parent in there becomes its child, and leaves nothing.
+    let enter = format!("--pid=/proc/{pid}/ns/pid");
+    inside(&enter, &["sh", "-c", "sleep 1000 >&- 2>&- &"]);
+    let orphan = children(pid.cast_signed()).pop().expect("an orphan");
+    kill_process(Pid::from_raw(orphan).expect("a pid"), Signal::KILL).expect("it is there");
+    let patience = Instant::now() + Duration::from_secs(20);
+    while Path::new(&format!("/proc/{orphan}")).exists() {
+        assert!(Instant::now() < patience, "nobody has waited for it");
+        thread::yield_now();
+    }
+    shim.stop().expect("it stops");
+    let pid = Pid::from_raw(pid.cast_signed()).expect("a pid");
+    assert!(ends(pid));
+    assert_eq!(shim.status().state, "SANDBOX_NOTREADY");
+}
+
+#[test]
+fn a_shared_pid_namespace_ends_with_the_shim() {
+    if not_root() {
+        return;
+    }
+    let (shim, started) = Shim::with(&config(POD, POD, POD, &[]));
+    kill_process(shim.pid, Signal::KILL).expect("it is there");
+    assert!(ends(Pid::from_raw(started.pid.cast_signed()).expect("a pid")));
+}
+
+#[test]
+fn whoever_ends_the_first_process_ends_the_pod() {
+    if not_root() {
+        return;
+    }
+    let (shim, started) = Shim::with(&config(POD, POD, POD, &[]));
+    let pid = Pid::from_raw(started.pid.cast_signed()).expect("a pid");
+    kill_process(pid, Signal::KILL).expect("it is there");
+    let wait = WaitSandboxRequest { sandbox_id: "pod".into(), ..Default::default() };
+    let exit = shim.client().wait_sandbox(patience(), &wait).expect("an exit");
+    assert_eq!(exit.exit_status, 137);
+    assert_eq!(shim.status().state, "SANDBOX_NOTREADY");
+    shim.stop().expect("it has stopped already");
+    assert_eq!(shim.mounts(), 0);
+}
+
+#[test]
+fn a_life() {
+    if not_root() {
+        return;
+    }
+    let shim = Shim::start();
+    shim.create(&config(POD, CONTAINER, POD, &[])).expect("a sandbox");
+    assert_eq!(shim.status().state, "SANDBOX_NOTREADY");
+    shim.start_sandbox().expect("it starts");
+    let status = shim.status();
+    assert_eq!((&*status.state, status.exited_at.is_some()), ("SANDBOX_READY", false));
+    let info: Value = serde_json::from_str(&status.info["info"]).expect("JSON");
+    assert!(info["namespaces"]["ipc"].is_string(), "{info}");
+    let id = || "pod".to_owned();
+    let client = shim.client();
+    let platform = PlatformRequest { sandbox_id: id(), ..Default::default() };
+    let platform = client.platform(patience(), &platform).expect("a platform").platform;
+    assert_eq!((&*platform.os, &*platform.architecture), ("linux", "amd64"));
+    let ping = PingRequest { sandbox_id: id(), ..Default::default() };
+    client.ping_sandbox(patience(), &ping).expect("it is there");
+    let connect = ConnectRequest { id: id(), ..Default::default() };
+    let connected = shim.tasks().connect(patience(), &connect).expect("a restarted containerd");
+    assert_eq!(connected.shim_pid, shim.pid.as_raw_nonzero().get().cast_unsigned());
+    let wait = WaitSandboxRequest { sandbox_id: id(), ..Default::default() };
+    let exit = thread::scope(|scope| {
+        let waiting = scope.spawn(|| shim.client().wait_sandbox(patience(), &wait));
+        shim.stop().expect("it stops");
+        waiting.join().expect("no panic").expect("an exit")
+    });
+    shim.stop().expect("twice is fine");
+    let status = shim.status();
+    assert_eq!((&*status.state, exit.exit_status), ("SANDBOX_NOTREADY", 0));
+    assert_eq!(status.exited_at, exit.exited_at);
+    assert_eq!(client.wait_sandbox(patience(), &wait).expect("an exit"), exit);
+    shim.shut_down().expect("nothing keeps it");
+    assert!(ends(shim.pid));
+    assert!(!shim.socket.exists());
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_a_reason() {
+    if not_root() {
+        return;
+    }
+    let shim = Shim::start();
+    assert_eq!(code(shim.start_sandbox()), Code::NOT_FOUND);
+    assert_eq!(code(shim.stop()), Code::NOT_FOUND);
+    let other = CreateSandboxRequest { sandbox_id: "other".into(), ..Default::default() };
+    assert_eq!(code(shim.client().create_sandbox(patience(), &other)), Code::INVALID_ARGUMENT);
+    let (code_, text) = refused(shim.create(b"\x12\x7f"));
+    assert!(code_ == Code::INVALID_ARGUMENT && text.contains("message"), "{text}");
+
+    let pod = config(POD, CONTAINER, POD, &[sysctl("vm.swappiness", "1")]);
+    shim.create(&pod).expect("a sandbox");
+    assert_eq!(code(shim.create(&pod)), Code::ALREADY_EXISTS);
+    let (code_, text) = refused(shim.start_sandbox());
+    assert!(code_ == Code::INVALID_ARGUMENT && text.contains("vm.swappiness"), "{text}");
+    assert_eq!(shim.mounts(), 0);
+
+    let task = CreateTaskRequest {
+        id: "c1".into(),
+        bundle: shim.bundle.to_string_lossy().into_owned(),
+        ..Default::default()
+    };
+    let (code_, text) = refused(shim.tasks().create(patience(), &task));
+    assert!(code_ == Code::FAILED_PRECONDITION && text.contains("not running"), "{text}");
+    let metrics = SandboxMetricsRequest { sandbox_id: "pod".into(), ..Default::default() };
+    let (code_, text) = refused(shim.client().sandbox_metrics(patience(), &metrics));
+    assert!(code_ == Code::NOT_FOUND && text.contains("no cgroup"), "{text}");
+    let wait = WaitSandboxRequest { sandbox_id: "other".into(), ..Default::default() };
+    assert_eq!(code(shim.client().wait_sandbox(patience(), &wait)), Code::NOT_FOUND);
+    shim.shut_down().expect("it is good for nothing");
+    assert!(ends(shim.pid));
+}
+
+#[test]
+fn a_network_that_is_none_is_refused() {
+    if not_root() {
+        return;
+    }
+    let shim = Shim::start();
+    let request = |netns: &str| CreateSandboxRequest {
+        sandbox_id: "pod".into(),
+        bundle_path: shim.bundle.to_string_lossy().into_owned(),
+        netns_path: netns.into(),
+        ..Default::default()
+    };
+    let request = request("/proc/self/ns/uts");
+    shim.client().create_sandbox(patience(), &request).expect("it is looked at later");
+    let (code, text) = refused(shim.start_sandbox());
+    assert!(code == Code::INVALID_ARGUMENT && text.contains("not a network namespace"), "{text}");
+    shim.shut_down().expect("it is good for nothing");
+    assert!(ends(shim.pid));
+}
+
+/// containerd shuts down what it could not create.
+#[test]
+fn a_sandbox_that_was_never_created_ends_its_shim() {
+    let shim = Shim::start();
+    let other = ShutdownSandboxRequest { sandbox_id: "other".into(), ..Default::default() };
+    assert_eq!(code(shim.client().shutdown_sandbox(patience(), &other)), Code::NOT_FOUND);
+    shim.shut_down().expect("nothing keeps it");
+    assert!(ends(shim.pid));
+}
+
+/// A containerd that has forgotten the sandbox knows only of a shim.
+#[test]
+fn the_task_services_shutdown_ends_a_sandbox_that_is_meant() {
+    if not_root() {
+        return;
+    }
+    let (shim, _) = Shim::with(&config(POD, CONTAINER, POD, &[]));
+    let shutdown = |id: &str| ShutdownRequest { id: id.into(), ..Default::default() };
+    shim.tasks().shutdown(patience(), &shutdown("c1")).expect("that of a container says nothing");
+    assert_eq!(shim.status().state, "SANDBOX_READY");
+    shim.tasks().shutdown(patience(), &shutdown("pod")).expect("it ends");
+    assert!(ends(shim.pid));
+    assert_eq!(shim.mounts(), 0);
+}
+
+#[test]
+fn a_signal_to_end_is_not_heeded_by_a_sandbox() {
+    if not_root() {
+        return;
+    }
+    let (shim, _) = Shim::with(&config(POD, CONTAINER, POD, &[]));
+    kill_process(shim.pid, Signal::TERM).expect("it is there");
+    assert_eq!(shim.status().state, "SANDBOX_READY");
+}
+
+#[test]
+fn delete_removes_what_a_dead_shim_has_left() {
+    if not_root() {
+        return;
+    }
+    let (shim, _) = Shim::with(&config(POD, CONTAINER, POD, &[]));
+    kill_process(shim.pid, Signal::KILL).expect("it is there");
+    assert!(ends(shim.pid));
+    assert_eq!(shim.mounts(), 1);
+    let output = with_input(command(&shim.bundle, "delete"), b"");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let response = DeleteResponse::parse_from_bytes(&output.stdout).expect("an answer");
+    assert_eq!(response.exit_status, 137);
+    assert_eq!(shim.mounts(), 0);
+    assert!(!shim.socket.exists());
+}
+
+/// One thread, and little that is its own.
+#[test]
+fn an_idle_pod_is_small() {
+    if not_root() {
+        return;
+    }
+    let (shim, _) = Shim::with(&config(POD, CONTAINER, POD, &[]));
+    let file = |name| fs::read_to_string(format!("/proc/{}/{name}", shim.pid.as_raw_nonzero()));
+    assert!(file("status").expect("it lives").contains("Threads:\t1\n"));
+    let memory = file("smaps_rollup").expect("it lives");
+    let anonymous = memory.lines().find_map(|line| line.strip_prefix("Anonymous:"));
+    let anonymous = anonymous.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u32>().ok());
+    assert!(anonymous.is_some_and(|size| size <= 512), "{memory}");
+}
