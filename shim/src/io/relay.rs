@@ -174,6 +174,7 @@ mod tests {
 
     /// splice(2) finds no room, and epoll(7) finds the end of the source again and again.
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "nothing clones here")]
     fn a_full_sink_hides_no_end() {
         let (done, is_done) = mpsc::channel();
         thread::spawn(move || {
