@@ -16,15 +16,15 @@ use std::{
         fd::{AsFd, AsRawFd, OwnedFd, RawFd},
         unix::ffi::{OsStrExt, OsStringExt},
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
 
 use nix::fcntl::AtFlags as ExecFlags;
 use rustix::{
     fs::{
-        AtFlags, CWD, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags, StatxAttributes,
-        StatxFlags, fcntl_add_seals, fcntl_get_seals, openat, statx,
+        Access, AtFlags, CWD, MemfdFlags, Mode, OFlags, SealFlags, StatVfsMountFlags,
+        StatxAttributes, StatxFlags, fcntl_add_seals, fcntl_get_seals, openat, statx,
     },
     io::{Errno, FdFlags},
     mount::{
@@ -45,11 +45,35 @@ const SEALS: SealFlags =
 /// is of no use below the program's name, and every host has it.
 const OTHER_LOWER: &str = "/dev";
 
-/// Where AT_EXECFN says that a program was executed relative to a descriptor.
-const BY_DESCRIPTOR: &[u8] = b"/dev/fd/";
+/// How a program was executed whose path (AT_EXECFN) begins with a descriptor: by execveat(2), or by
+/// one who does as [`Sealed`] says.
+const BY_DESCRIPTOR: [&str; 2] = ["/dev/fd/", "/proc/self/fd/"];
 
 /// The overlay that this program was executed from, until [`let_mount_go`].
 static MOUNT: Mutex<Option<OwnedFd>> = Mutex::new(None);
+
+/// A program where nobody can write to it, for who starts it: executed as `/proc/self/fd/N/NAME`,
+/// with `N` the number of the mount in the new process, it finds nothing left to do in
+/// [`run_sealed`] and has started once instead of twice. It closes the mount itself.
+#[derive(Debug)]
+pub struct Sealed {
+    pub mount: OwnedFd,
+    pub name: OsString,
+}
+
+impl Sealed {
+    /// # Errors
+    /// When there is no such file, or no overlay can be mounted on its directory: start it by its
+    /// path, then.
+    pub fn new(program: &Path) -> Result<Self, Errno> {
+        let (Some(directory), Some(name)) = (program.parent(), program.file_name()) else {
+            return Err(Errno::NOENT);
+        };
+        let mount = overlay(&open_directory(directory)?)?;
+        rustix::fs::accessat(&mount, name, Access::EXEC_OK, AtFlags::empty())?;
+        Ok(Self { mount, name: name.to_owned() })
+    }
+}
 
 /// Executes this program again from where nobody can write to it, with the same arguments and
 /// environment; does nothing when that was done. Call it first: everything done before is done
@@ -110,8 +134,9 @@ fn is_on_own_overlay(exe: &OwnedFd, number: RawFd) -> bool {
 
 /// The number in `/dev/fd/NUMBER/NAME`.
 fn descriptor(execfn: &CStr) -> Option<RawFd> {
-    let rest = execfn.to_bytes().strip_prefix(BY_DESCRIPTOR)?;
-    let (number, _) = std::str::from_utf8(rest).ok()?.split_once('/')?;
+    let path = execfn.to_str().ok()?;
+    let rest = BY_DESCRIPTOR.iter().find_map(|prefix| path.strip_prefix(prefix))?;
+    let (number, _) = rest.split_once('/')?;
     number.parse().ok().filter(|number| *number > 2)
 }
 
@@ -139,13 +164,16 @@ fn place(exe: &OwnedFd) -> Result<(OwnedFd, CString), Errno> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(Errno::NOENT);
     };
-    let directory =
-        openat(CWD, directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let directory = open_directory(directory)?;
     let named = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let own = rustix::fs::fstat(exe)?;
     let same = (named.st_dev, named.st_ino) == (own.st_dev, own.st_ino);
     let name = CString::new(name.as_bytes()).ok().filter(|_| same);
     Ok((directory, name.ok_or(Errno::NOENT)?))
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd, Errno> {
+    openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// A detached read-only overlay with the contents of `directory`.
@@ -200,4 +228,42 @@ fn env() -> Vec<CString> {
 
 fn text(text: OsString) -> CString {
     CString::new(text.into_vec()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_path_below_a_descriptor_names_one() {
+        assert_eq!(descriptor(c"/dev/fd/5/rtn"), Some(5));
+        assert_eq!(descriptor(c"/proc/self/fd/17/rtn"), Some(17));
+        // A memfd has no name below it; 0, 1 and 2 are the caller's streams.
+        for path in [c"/dev/fd/5", c"/dev/fd/2/rtn", c"/dev/fd/x/rtn", c"/usr/bin/rtn", c"rtn"] {
+            assert_eq!(descriptor(path), None, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_sealed_program_cannot_be_written_to_and_still_runs() {
+        let own = std::env::current_exe().expect("a path");
+        let Ok(sealed) = Sealed::new(&own) else {
+            assert!(!rustix::process::geteuid().is_root(), "root may mount an overlay");
+            return;
+        };
+        let writable = openat(&sealed.mount, &sealed.name, OFlags::WRONLY, Mode::empty());
+        assert_eq!(writable.map(drop), Err(Errno::ROFS));
+        assert_eq!(rustix::io::fcntl_setfd(&sealed.mount, FdFlags::empty()), Ok(()));
+        let path = Path::new("/proc/self/fd")
+            .join(sealed.mount.as_raw_fd().to_string())
+            .join(&sealed.name);
+        let listed = std::process::Command::new(path).arg("--list").output().expect("it runs");
+        assert!(listed.status.success(), "{listed:?}");
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_not_sealed() {
+        assert_eq!(Sealed::new(Path::new("/bin/no-such-program")).err(), Some(Errno::NOENT));
+        assert_eq!(Sealed::new(Path::new("rtn")).err(), Some(Errno::NOENT));
+    }
 }

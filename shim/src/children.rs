@@ -172,17 +172,19 @@ pub(crate) fn reserve_doors() -> Result<()> {
     Ok(())
 }
 
-/// Starts a program, with `fds` as its descriptors 3, 4, …
+/// Starts a program, with those of `fds` that are there as its descriptors 3, 4, 5.
 ///
 /// Nothing else is started in between: there is one thread, and this does not wait.
-pub(crate) fn spawn(command: &mut Command, fds: &[BorrowedFd<'_>]) -> Result<Child> {
+pub(crate) fn spawn(command: &mut Command, fds: &[Option<BorrowedFd<'_>>]) -> Result<Child> {
     let program = command.get_program().to_owned();
     let doing = || format!("cannot run {program:?}");
     let mut doors = lock(&DOORS);
     let null = std::fs::File::open("/dev/null").doing(doing)?;
     command.env_remove(THRIFT.0);
     for (fd, door) in fds.iter().zip(doors.iter_mut()) {
-        dup2(fd, door).doing(doing)?;
+        if let Some(fd) = fd {
+            dup2(fd, door).doing(doing)?;
+        }
     }
     let child = command.spawn();
     for door in doors.iter_mut().take(fds.len()) {

@@ -6,12 +6,15 @@
 
 use std::{
     io::Read,
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use libcontainer::container::Container;
+use libcontainer::{container::Container, exe::Sealed};
 use rustix::fs::{MemfdFlags, memfd_create, seek};
 use serde::Deserialize;
 
@@ -53,6 +56,8 @@ struct Call<'a> {
     streams: Streams,
     /// Another descriptor for it, beside that of the log.
     extra: Option<OwnedFd>,
+    /// Whether it will have a process inside the container.
+    goes_inside: bool,
 }
 
 impl Runtime {
@@ -116,7 +121,7 @@ impl Runtime {
         args.extend(switches.iter().filter(|(on, _)| *on).map(|(_, flag)| Path::new(flag)));
         args.push(Path::new(id));
         let _birth = Birth::begin();
-        self.call(Call { args, dir: bundle, streams, extra: None }).await?;
+        self.call(Call { args, dir: bundle, streams, extra: None, goes_inside: true }).await?;
         Child::adopt(read_pid(pid_file)?)
     }
 
@@ -140,7 +145,8 @@ impl Runtime {
         args.extend(console.iter().flat_map(|path| [Path::new("--console-socket"), path]));
         args.push(Path::new(id));
         let _birth = Birth::begin();
-        self.call(Call { args, dir: bundle, streams, extra: Some(memory) }).await?;
+        self.call(Call { args, dir: bundle, streams, extra: Some(memory), goes_inside: true })
+            .await?;
         let pid = read_pid(pid_file);
         let _ = std::fs::remove_file(pid_file);
         Child::adopt(pid?)
@@ -151,7 +157,8 @@ impl Runtime {
     pub(crate) async fn command(&self, words: &[&str], bundle: &Path) -> Result<()> {
         let args = words.iter().map(Path::new).collect();
         let _birth = Birth::begin();
-        self.call(Call { args, dir: bundle, streams: Streams::default(), extra: None }).await
+        let streams = Streams::default();
+        self.call(Call { args, dir: bundle, streams, extra: None, goes_inside: false }).await
     }
 
     /// Removes a container, whatever state it is in, where there is nobody else to serve.
@@ -168,7 +175,9 @@ impl Runtime {
     /// Runs it to its end. The caller knows of a [`Birth`].
     async fn call(&self, call: Call<'_>) -> Result<()> {
         let log = in_memory(c"log", b"")?;
-        let mut command = Command::new(self.program());
+        let program = self.program();
+        let sealed = call.goes_inside.then(|| Sealed::new(&program).ok()).flatten();
+        let mut command = command(&program, sealed.as_ref());
         command.arg("--root").arg(&self.root);
         command.args(["--log", "/proc/self/fd/3", "--log-format", "json"]);
         if self.options.systemd_cgroup {
@@ -178,9 +187,8 @@ impl Runtime {
         let [stdin, stdout, stderr] =
             call.streams.0.map(|fd| fd.map_or_else(Stdio::null, Stdio::from));
         command.stdin(stdin).stdout(stdout).stderr(stderr);
-        let fds: Vec<_> = [Some(&log), call.extra.as_ref()].into_iter().flatten().collect();
-        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-        let child = children::spawn(&mut command, &fds)?;
+        let fds = [Some(&log), call.extra.as_ref(), sealed.as_ref().map(|sealed| &sealed.mount)];
+        let child = children::spawn(&mut command, &fds.map(|fd| fd.map(AsFd::as_fd)))?;
         // The container's ends of pipes are its own now: with ours open no reader would see an end.
         drop(command);
         match child.ended().await.status {
@@ -188,6 +196,15 @@ impl Runtime {
             status => Err(last_words(log, status)),
         }
     }
+}
+
+/// What goes inside would start itself a second time from where the container cannot write to it.
+/// The mount is its descriptor 5.
+fn command(program: &Path, sealed: Option<&Sealed>) -> Command {
+    let Some(sealed) = sealed else { return Command::new(program) };
+    let mut command = Command::new(Path::new("/proc/self/fd/5").join(&sealed.name));
+    command.arg0(program);
+    command
 }
 
 /// What the runtime gave as its reason.

@@ -40,7 +40,7 @@ impl Logger {
         command.args(&program.args);
         command.env("CONTAINER_ID", owner.id).env("CONTAINER_NAMESPACE", owner.namespace);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let fds = [stdout.as_fd(), stderr.as_fd(), tell.as_fd()];
+        let fds = [stdout.as_fd(), stderr.as_fd(), tell.as_fd()].map(Some);
         let logger = Self(children::spawn(&mut command, &fds)?);
         drop((stdout, stderr, tell));
         match answer(ready, program).await {
