@@ -11,6 +11,7 @@ mod memory;
 mod report;
 mod runtime;
 mod sample;
+mod shims;
 mod stats;
 mod traces;
 mod view;
@@ -45,6 +46,9 @@ pub(crate) struct Options {
     /// Nothing but this many containers at once through systemd, and PID 1's time for each
     #[arg(long, value_name = "COUNT", conflicts_with_all = ["only", "view", "out"])]
     at_once: Option<usize>,
+    /// Nothing but containerd's shims, and this many idle pods of each
+    #[arg(long, value_name = "PODS", conflicts_with_all = ["at_once", "only", "view", "out"])]
+    shims: Option<usize>,
     /// Only these workloads
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Workload>,
@@ -76,6 +80,12 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<()> {
     if options.rounds == 0 {
         return Err(Error::new(Kind::InvalidConfig, "cannot measure in 0 rounds"));
+    }
+    if let Some(pods) = options.shims {
+        view::enter(View::Host)?;
+        let mut order = Shuffle::new(options.seed.unwrap_or_else(stats::fresh_seed));
+        print!("{}", shims::measure(pods, options.rounds, &mut order)?);
+        return Ok(());
     }
     let runtimes = runtime::choose(&options.runtime, &options.runtimes)?;
     let view = match options.at_once {
