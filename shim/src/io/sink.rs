@@ -102,24 +102,32 @@ impl Sink {
     /// be gone with the last descriptor; so it is waited for.
     pub(super) async fn close(self) {
         let Self::Fifo { to, back, path } = self else { return };
-        let arrivals =
-            inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK);
-        let Ok(arrivals) = arrivals else { return };
-        if inotify::add_watch(&arrivals, &path, inotify::WatchFlags::OPEN).is_err() || empty(&back)
-        {
+        if empty(&back) {
             return;
         }
         drop(back);
-        // Without a reader a pipe's writing end is in error (poll(2)).
-        let mut fds = [PollFd::new(&to, PollFlags::OUT)];
-        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        let _ = poll(&mut fds, Some(&now));
-        if fds[0].revents().contains(PollFlags::ERR)
+        if has_reader(&to) {
+            return;
+        }
+        // Not before: closing an inotify instance takes the kernel tens of milliseconds.
+        let arrivals =
+            inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK);
+        let Ok(arrivals) = arrivals else { return };
+        if inotify::add_watch(&arrivals, &path, inotify::WatchFlags::OPEN).is_ok()
+            && !has_reader(&to)
             && let Ok(arrivals) = ready::for_reading(arrivals)
         {
             let _ = arrivals.readable().await;
         }
     }
+}
+
+/// Without a reader a pipe's writing end is in error (poll(2)).
+fn has_reader(to: &Watched) -> bool {
+    let mut fds = [PollFd::new(to, PollFlags::OUT)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let _ = poll(&mut fds, Some(&now));
+    !fds[0].revents().contains(PollFlags::ERR)
 }
 
 impl AsFd for Sink {
