@@ -10,6 +10,7 @@ use protobuf::{Message, MessageField};
 use crate::{
     address::{self, SCHEME},
     bundle::{self, Bundle},
+    dismiss,
     error::{Doing, Result},
     events::timestamp,
     flags::Flags,
@@ -33,7 +34,9 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     // containerd logs these; what it needs is the answer.
     removed.and(unmounted).unwrap_or_else(|fault| eprintln!("{fault}"));
     if let Some(address) = bundle.address() {
-        address::remove_stale(Path::new(address.trim_start_matches(SCHEME)))?;
+        let socket = Path::new(address.trim_start_matches(SCHEME));
+        dismiss::container(socket, &flags.id);
+        address::remove_stale(socket)?;
     }
     let response = DeleteResponse {
         pid: pid.cast_unsigned(),

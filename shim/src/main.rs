@@ -13,6 +13,7 @@ mod bundle;
 mod cgroup;
 mod children;
 mod delete;
+mod dismiss;
 mod error;
 mod events;
 mod flags;

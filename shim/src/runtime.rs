@@ -28,6 +28,9 @@ use crate::{
 /// files it could not read.
 const ROOT: &str = "/run/containerd/rtn";
 const NAME: &str = "rtn";
+/// Names rtn's parent, with which it is to die: a container that is being made when its shim is killed
+/// would be ready after containerd has cleaned up, or, for a hook that hangs, keep that from ending.
+const DIES_WITH: &str = "RTN_DIES_WITH";
 
 /// The runtime of a container.
 #[derive(Clone, Debug)]
@@ -182,6 +185,9 @@ impl Runtime {
         command.args(["--log", "/proc/self/fd/3", "--log-format", "json"]);
         if self.options.systemd_cgroup {
             command.arg("--systemd-cgroup");
+        }
+        if call.goes_inside {
+            command.env(DIES_WITH, std::process::id().to_string());
         }
         command.args(&call.args).current_dir(call.dir).env_remove("NOTIFY_SOCKET");
         let [stdin, stdout, stderr] =
