@@ -10,6 +10,7 @@ use e2e_containerd::{
     judged,
 };
 
+mod crash;
 mod disaster;
 mod exec;
 mod idle;
@@ -54,5 +55,11 @@ fn main() -> ExitCode {
         disabled_plugins: DISABLED.map(str::to_owned).to_vec(),
         tables: String::new(),
     });
-    judged::judge("containerd", arguments, tests, disaster::tests(), rest::tests())
+    judged::judge(
+        "containerd",
+        arguments,
+        tests,
+        disaster::tests().into_iter().chain(crash::tests()).collect(),
+        rest::tests(),
+    )
 }
