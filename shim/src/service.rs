@@ -129,7 +129,12 @@ impl Service {
                 ..Default::default()
             })
         };
-        let pids = task.container()?.cgroup().pids()?;
+        let mut pids = task.container()?.cgroup().pids()?;
+        if pids.is_empty() && task.init.exit().is_some() {
+            // A containerd that comes back takes a shim whose container has no process for one that
+            // it lost, and deletes it: nobody would hear how it ended.
+            pids.push(task.init.pid());
+        }
         let process = |pid: i32| ProcessInfo {
             pid: pid.cast_unsigned(),
             info: info(pid).into(),

@@ -3,10 +3,10 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{Read, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
@@ -93,19 +93,22 @@ impl Shim {
         TaskClient::new(Client::connect(&address).expect("it listens"))
     }
 
-    fn create(&self, config: &[u8]) -> ttrpc::Result<()> {
+    fn request(&self, config: &[u8]) -> CreateSandboxRequest {
         let options = Any {
             type_url: "runtime.v1.PodSandboxConfig".into(),
             value: config.to_vec(),
             ..Default::default()
         };
-        let request = CreateSandboxRequest {
+        CreateSandboxRequest {
             sandbox_id: "pod".into(),
             bundle_path: self.bundle.to_string_lossy().into_owned(),
             options: Some(options).into(),
             ..Default::default()
-        };
-        self.client().create_sandbox(patience(), &request).map(drop)
+        }
+    }
+
+    fn create(&self, config: &[u8]) -> ttrpc::Result<()> {
+        self.client().create_sandbox(patience(), &self.request(config)).map(drop)
     }
 
     fn start_sandbox(&self) -> ttrpc::Result<StartSandboxResponse> {
@@ -345,6 +348,93 @@ fn a_shared_pid_namespace_has_a_first_process_that_can_do_nothing() {
     assert_eq!(shim.status().state, "SANDBOX_NOTREADY");
 }
 
+/// A process in a network namespace of a user namespace, as containerd makes them for a pod with
+/// `hostUsers: false`.
+struct Mapped(Child);
+
+impl Mapped {
+    fn start() -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--net", "sh", "-c", "echo; exec sleep 1000"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("unshare");
+        let mut line = [0];
+        let said = child.stdout.as_mut().expect("it is piped").read(&mut line);
+        assert_eq!(said.expect("it talks"), 1);
+        for map in ["uid_map", "gid_map"] {
+            let path = format!("/proc/{}/{map}", child.id());
+            fs::write(path, "0 1000000 65536").expect("root may");
+        }
+        Self(child)
+    }
+
+    fn namespace(&self, file: &str) -> String {
+        format!("/proc/{}/ns/{file}", self.0.id())
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_user_namespace_owns_what_the_pod_shares() {
+    if not_root() {
+        return;
+    }
+    let mapped = Mapped::start();
+    // 1000000, in seven bits at a time.
+    let map = [0x08, 0xc0, 0x84, 0x3d, 0x10, 0, 0x18, 0x80, 0x80, 0x04];
+    let user = field(5, &[field(2, &map), field(3, &map)].concat());
+    for pid in [CONTAINER, POD] {
+        let namespaces = [vec![0x10, pid], user.clone()].concat();
+        let security = field(2, &field(1, &namespaces));
+        let config = field(8, &[security, sysctl("kernel.shmmni", "77")].concat());
+        let shim = Shim::start();
+        let request =
+            CreateSandboxRequest { netns_path: mapped.namespace("net"), ..shim.request(&config) };
+        shim.client().create_sandbox(patience(), &request).expect("a sandbox");
+        let started = shim.start_sandbox().expect("it starts");
+        let spec = spec(&started);
+        let path = |kind| namespace(&spec, kind).expect("a namespace of the pod");
+        let inode = |path: &str| fs::metadata(path).expect("a namespace").ino();
+        assert_eq!(inode(&path("user")), inode(&mapped.namespace("user")));
+        assert_eq!(inode(&path("network")), inode(&mapped.namespace("net")));
+        // Its root has rights over them.
+        let enter = ["--user", "--uts", "--ipc"]
+            .map(|option| format!("{option}={}", path(option.trim_start_matches('-'))));
+        let script = "hostname other && hostname && cat /proc/sys/kernel/shmmni && id -u";
+        let [user, rest @ ..] = &enter;
+        let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+        let words = [&rest[..], &["sh", "-c", script]].concat();
+        assert_eq!(inside(user, &words), "other\n77\n0");
+        let hosts = fs::metadata(shim.bundle.join("hosts")).expect("a file");
+        assert_eq!((hosts.uid(), hosts.gid()), (1_000_000, 1_000_000));
+        if pid == POD {
+            let status = fs::read_to_string(format!("/proc/{}/status", started.pid));
+            let status = status.expect("it lives");
+            assert!(status.contains("Uid:\t1065535\t"), "{status}");
+        }
+    }
+}
+
+/// Not one of its own: the network namespace is the host's user namespace's.
+#[test]
+fn a_user_namespace_that_is_nobodys_is_refused() {
+    if not_root() {
+        return;
+    }
+    let map = [0x08, 0xc0, 0x84, 0x3d, 0x10, 0, 0x18, 1];
+    let user = field(5, &[field(2, &map), field(3, &map)].concat());
+    let config = field(8, &field(2, &field(1, &user)));
+    let shim = Shim::start();
+    shim.create(&config).expect("a sandbox");
+    let (code, text) = refused(shim.start_sandbox());
+    assert!(code == Code::INVALID_ARGUMENT && text.contains("no user namespace"), "{text}");
+}
+
 #[test]
 fn a_shared_pid_namespace_ends_with_the_shim() {
     if not_root() {
@@ -452,13 +542,8 @@ fn a_network_that_is_none_is_refused() {
         return;
     }
     let shim = Shim::start();
-    let request = |netns: &str| CreateSandboxRequest {
-        sandbox_id: "pod".into(),
-        bundle_path: shim.bundle.to_string_lossy().into_owned(),
-        netns_path: netns.into(),
-        ..Default::default()
-    };
-    let request = request("/proc/self/ns/uts");
+    let netns_path = "/proc/self/ns/uts".to_owned();
+    let request = CreateSandboxRequest { netns_path, ..shim.request(&[]) };
     shim.client().create_sandbox(patience(), &request).expect("it is looked at later");
     let (code, text) = refused(shim.start_sandbox());
     assert!(code == Code::INVALID_ARGUMENT && text.contains("not a network namespace"), "{text}");

@@ -55,6 +55,15 @@ pub(crate) struct Held {
     pub(crate) first: Option<Arc<Child>>,
 }
 
+impl Drop for Held {
+    fn drop(&mut self) {
+        // It waits for nobody.
+        if let Some(first) = &self.first {
+            let _ = first.signal(libc::SIGKILL);
+        }
+    }
+}
+
 impl Held {
     /// Has them made.
     pub(crate) async fn make(shared: &Shared) -> Result<Self> {
