@@ -536,6 +536,39 @@ fn what_cannot_be_is_refused_with_a_reason() {
     assert!(ends(shim.pid));
 }
 
+/// Where the cgroups of one hierarchy are, and the message that tells of it.
+fn hierarchy() -> (PathBuf, &'static str) {
+    let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
+    match unified {
+        true => ("/sys/fs/cgroup".into(), "io.containerd.cgroups.v2.Metrics"),
+        false => ("/sys/fs/cgroup/memory".into(), "io.containerd.cgroups.v1.Metrics"),
+    }
+}
+
+#[test]
+fn metrics_are_those_of_the_pods_cgroup() {
+    if not_root() {
+        return;
+    }
+    let (root, name) = hierarchy();
+    let cgroup = format!("/pod-metrics-{}", std::process::id());
+    let directory = root.join(&cgroup[1..]);
+    if let Err(error) = fs::create_dir(&directory) {
+        println!("skipped: no cgroup can be made in {root:?}: {error}");
+        return;
+    }
+    let pod = field(8, &[field(1, cgroup.as_bytes()), field(2, &field(1, &[0x10, 1]))].concat());
+    let (shim, _) = Shim::with(&pod);
+    let request = SandboxMetricsRequest { sandbox_id: "pod".into(), ..Default::default() };
+    let answer = shim.client().sandbox_metrics(patience(), &request);
+    fs::remove_dir(&directory).expect("it is empty");
+    let metrics = answer.expect("figures").metrics;
+    assert_eq!((&*metrics.id, &*metrics.data.type_url), ("pod", name));
+    assert!(metrics.timestamp.seconds > 0 && !metrics.data.value.is_empty());
+    let (code, _) = refused(shim.client().sandbox_metrics(patience(), &request));
+    assert_eq!(code, Code::NOT_FOUND);
+}
+
 #[test]
 fn a_network_that_is_none_is_refused() {
     if not_root() {

@@ -20,7 +20,7 @@ use ttrpc::r#async::{Service as Registered, TtrpcContext};
 
 use super::Sandbox;
 use crate::{
-    error::{Code, Fault, Result},
+    error::{Code, Doing, Fault, Result},
     events::timestamp,
     metrics,
     pod::Pod,
@@ -38,7 +38,7 @@ pub(crate) fn methods(pod: &Arc<Pod>) -> HashMap<String, Registered> {
 impl Service {
     async fn start(&self, id: &str) -> Result<StartSandboxResponse> {
         let sandbox = self.0.sandbox(id)?;
-        sandbox.start().await?;
+        whole("start", sandbox.clone(), |sandbox| async move { sandbox.start().await }).await?;
         Ok(StartSandboxResponse {
             pid: sandbox.pid().cast_unsigned(),
             created_at: MessageField::some(timestamp(sandbox.created_at)),
@@ -48,9 +48,12 @@ impl Service {
     }
 
     async fn stop(&self, id: &str) -> Result<()> {
-        let sandbox = self.0.sandbox(id)?;
-        self.0.kill_everybody().await;
-        sandbox.stop().await
+        let (pod, sandbox) = (self.0.clone(), self.0.sandbox(id)?);
+        let stop = |sandbox: Arc<Sandbox>| async move {
+            pod.kill_everybody().await;
+            sandbox.stop().await
+        };
+        whole("stop", sandbox, stop).await
     }
 
     async fn shutdown(&self, id: &str) -> Result<()> {
@@ -64,7 +67,7 @@ impl Service {
             return Err(Fault::precondition(format!("sandbox {id:?} has containers")));
         }
         if let Some(sandbox) = sandbox {
-            sandbox.stop().await?;
+            whole("stop", sandbox, |sandbox| async move { sandbox.stop().await }).await?;
         }
         self.0.done.notify_one();
         Ok(())
@@ -101,6 +104,16 @@ impl Service {
         metric.data = MessageField::some(metrics::of_cgroup(&cgroup)?);
         Ok(response)
     }
+}
+
+/// As a task of its own: ttrpc drops a handler when the client's time is over, and a pod is not to be
+/// left half made or half gone.
+async fn whole<F: Future<Output = Result<()>> + Send + 'static>(
+    verb: &str,
+    sandbox: Arc<Sandbox>,
+    what: impl FnOnce(Arc<Sandbox>) -> F,
+) -> Result<()> {
+    tokio::spawn(what(sandbox)).await.doing(|| format!("cannot {verb} a sandbox"))?
 }
 
 /// For whoever looks closely, as JSON: `crictl inspectp`.
