@@ -20,7 +20,7 @@ use protobuf::{Message, MessageField, well_known_types::any::Any};
 use ttrpc::r#async::{Service as Methods, TtrpcContext};
 
 use crate::{
-    error::{Code, Fault, Result},
+    error::{Code, Doing, Fault, Result},
     events::timestamp,
     log, metrics,
     pod::Pod,
@@ -160,7 +160,12 @@ impl Service {
     }
 
     async fn delete(&self, request: &DeleteRequest) -> Result<DeleteResponse> {
-        let deleted = self.0.task(&request.id)?.delete(&self.0, &request.exec_id).await?;
+        let (pod, task) = (self.0.clone(), self.0.task(&request.id)?);
+        let exec_id = request.exec_id.clone();
+        // A task of its own: ttrpc drops this handler when the client's time is over, and a deletion
+        // that is left halfway could never be taken up again.
+        let deletion = tokio::spawn(async move { task.delete(&pod, &exec_id).await });
+        let deleted = deletion.await.doing(|| "cannot delete a process")??;
         Ok(DeleteResponse {
             pid: deleted.pid.cast_unsigned(),
             exit_status: deleted.exit.map_or(0, |exit| exit.status),

@@ -59,12 +59,16 @@ impl State {
     ///
     /// # Errors
     /// FAILED_PRECONDITION with the words of containerd's own shim. For Kill of something that has
-    /// ended NOT_FOUND, for which every client looks when it stops a container that just stopped.
+    /// ended NOT_FOUND, for which every client looks when it stops a container that just stopped;
+    /// for a second Delete as well: containerd's CRI asks once more when the first took too long.
     pub(crate) fn after(self, verb: Verb) -> Result<Self> {
         let (_, word, columns) = TABLE[verb as usize];
         columns[self as usize].ok_or_else(|| match (verb, self) {
             (Verb::Kill, Stopped | Deleted) => {
                 Fault::new(Code::NOT_FOUND, "process already finished: not found")
+            }
+            (Verb::Delete, Deleted) => {
+                Fault::new(Code::NOT_FOUND, "cannot delete a deleted process: not found")
             }
             (Verb::Exec, _) => {
                 Fault::precondition(format!("cannot exec in a {} container", self.word()))
@@ -99,5 +103,6 @@ mod tests {
         assert_eq!(refusal(Paused, Verb::Exec).text, "cannot exec in a paused container");
         assert_eq!(refusal(Stopped, Verb::Start).code, Code::FAILED_PRECONDITION);
         assert_eq!(refusal(Stopped, Verb::Kill).code, Code::NOT_FOUND);
+        assert_eq!(refusal(Deleted, Verb::Delete).code, Code::NOT_FOUND);
     }
 }
