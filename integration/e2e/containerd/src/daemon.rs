@@ -142,6 +142,11 @@ impl Daemon {
         &self.setup.namespace
     }
 
+    /// Others may use this namespace, too.
+    fn is_known(&self) -> bool {
+        self.namespace() == "k8s.io"
+    }
+
     pub fn runtime(&self) -> &str {
         &self.setup.runtime
     }
@@ -242,8 +247,11 @@ impl Daemon {
         // Where the shims' runtimes keep states, a directory for each namespace; empty by now.
         for states in ["/run/containerd/rtn", "/run/containerd/runc"] {
             match fs::remove_dir(Path::new(states).join(self.namespace())) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                // Another containerd's of the same namespace.
+                Err(error)
+                    if error.kind() == io::ErrorKind::DirectoryNotEmpty && self.is_known() => {}
+                removed => removed?,
             }
         }
         // The messages stay for who wants to read them.

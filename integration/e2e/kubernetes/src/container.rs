@@ -1,7 +1,11 @@
 //! Containers of pods.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
+use e2e_common::{cgroup, host};
 use e2e_containerd::image::IMAGE;
 
 use crate::{Pod, call, cri::Status, daemon, message::*, pod, wait};
@@ -27,6 +31,24 @@ impl Said {
     pub fn ok(&self) -> &str {
         assert_eq!(self.status, 0, "{self:?}");
         self.stdout.trim_end_matches('\n')
+    }
+}
+
+/// A line of a container's log, or a part of one
+/// (kubernetes/design-proposals-archive/node/kubelet-cri-logging.md).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    pub stream: String,
+    /// There is more of this line.
+    pub partial: bool,
+    pub text: String,
+}
+
+impl Line {
+    fn parse(line: &str) -> Option<Self> {
+        let mut parts = line.splitn(4, ' ').skip(1);
+        let (stream, tag, text) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Self { stream: stream.to_owned(), partial: tag == "P", text: text.to_owned() })
     }
 }
 
@@ -149,10 +171,16 @@ impl Container {
         info.pointer(pointer).cloned().unwrap_or_default()
     }
 
-    /// Its first process, as the host sees it.
+    /// Its first process, as the host sees it. A start is over before the process has become the
+    /// image's program: this waits for that.
     #[track_caller]
     pub fn pid(&self) -> u32 {
-        self.info("/pid").as_u64().expect("a number") as u32
+        let pid = self.info("/pid").as_u64().expect("a number") as u32;
+        let program = format!("/proc/{pid}/exe");
+        wait::until("it is the image's", || {
+            let is_there = fs::read_link(&program).is_ok_and(|path| path.ends_with("bin/busybox"));
+            (is_there || !host::is_alive(pid)).then_some(pid)
+        })
     }
 
     /// Waits for its end, and gives its last status.
@@ -163,13 +191,27 @@ impl Container {
         })
     }
 
-    /// The file that its output goes to.
-    pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
+    /// Its output, as far as it has been written.
+    pub fn log(&self) -> Vec<Line> {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        text.lines().filter_map(Line::parse).collect()
     }
 
-    pub fn log_path(&self) -> &std::path::Path {
+    pub fn log_path(&self) -> &Path {
         &self.log
+    }
+
+    /// A file of its cgroup in the hierarchy of a v1 controller, or in that of v2.
+    #[track_caller]
+    pub fn limit(&self, controller: &str, v1: &str, v2: &str) -> String {
+        let cgroups = host::cgroups(self.pid());
+        let (root, path, file) = match cgroups.get(controller) {
+            Some(path) => (Path::new(cgroup::MOUNT).join(controller), path, v1),
+            None => (cgroup::MOUNT.into(), &cgroups[""], v2),
+        };
+        let file = root.join(path.trim_start_matches('/')).join(file);
+        let value = fs::read_to_string(&file);
+        value.unwrap_or_else(|error| panic!("{}: {error}", file.display())).trim_end().to_owned()
     }
 
     pub fn bundle(&self) -> PathBuf {

@@ -1,13 +1,23 @@
 //! containerd with its CRI plugin, as the manual configures it.
 
-use std::{env, fs, path::Path};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
+use e2e_common::{
+    Running, cgroup,
+    host::{self, Skip},
+};
 use e2e_containerd::{
     daemon::{self, Setup, version},
     image,
 };
 
 pub use e2e_containerd::daemon::{Daemon, shared};
+
+use crate::{call, message::StatusRequest, wait};
 
 /// What the tests run is what the manual says.
 const MANUAL: &str = include_str!("../../../../docs/kubernetes.md");
@@ -38,17 +48,36 @@ pub fn cgroups() -> String {
     format!("{}{}", name(), if is_systemd() { ".slice" } else { "" })
 }
 
+/// The controller is there for the pods' cgroups.
+///
+/// # Errors
+/// That it is not.
+pub fn needs(controller: &str) -> Result<(), Skip> {
+    let v2 = fs::read_to_string(Path::new(cgroup::MOUNT).join("cgroup.controllers"));
+    let mut controllers = v2.iter().flat_map(|list| list.split_whitespace());
+    let present = cgroup::is_v1() || controllers.any(|found| found == controller);
+    host::needs(present, format!("cgroup controller {controller}"))
+}
+
+/// containerd is of this version, or newer.
+///
+/// # Errors
+/// That it is not.
+pub fn since(major: u32, minor: u32) -> Result<(), Skip> {
+    host::needs(version() >= (major, minor), format!("containerd {major}.{minor}"))
+}
+
 /// Starts it with the shim that is judged.
 ///
 /// # Panics
 /// When it does not come up.
-pub fn start(runtime: String, shims: Option<std::path::PathBuf>) {
+pub fn start(runtime: String, shims: Option<PathBuf>) {
     // Short, since sockets are in it.
     let directory = env::temp_dir().join(format!("kube.{}", std::process::id()));
     let network = directory.join("net.d");
     fs::create_dir_all(&network).expect("a directory for the network");
     fs::write(network.join("10-bridge.conflist"), bridge(&directory)).expect("a network");
-    let tables = tables(&directory, &runtime);
+    let tables = tables(&directory, &runtime, shims.as_deref());
     daemon::start(Setup {
         directory,
         namespace: NAMESPACE.to_owned(),
@@ -58,6 +87,26 @@ pub fn start(runtime: String, shims: Option<std::path::PathBuf>) {
         disabled_plugins: vec!["io.containerd.nri.v1.nri".to_owned()],
         tables,
     });
+    ready();
+}
+
+/// Starts it again after [`Daemon::down`].
+pub fn up() {
+    shared().up();
+    ready();
+}
+
+/// The CRI is served later than the rest.
+fn ready() {
+    wait::until("the CRI is served", || call(StatusRequest::default()).ok());
+}
+
+/// Removes what the plugins never do: the bridge.
+pub fn remove_network() {
+    let mut command = Command::new("ip");
+    command.args(["link", "delete", &name()]);
+    // There is none if no pod had a network of its own.
+    Running::start(command, b"").end();
 }
 
 /// A network without a way out, so that nothing of the host's has to change.
@@ -79,7 +128,7 @@ fn bridge(directory: &Path) -> String {
 }
 
 /// The tables for this place, and the manual's.
-fn tables(directory: &Path, runtime: &str) -> String {
+fn tables(directory: &Path, runtime: &str, shims: Option<&Path>) -> String {
     let network = directory.join("net.d");
     let driver = format!("SystemdCgroup = {}", is_systemd());
     let (common, plugin, version) = if version() < (2, 0) {
@@ -105,16 +154,20 @@ fn tables(directory: &Path, runtime: &str) -> String {
          [plugins.{plugin:?}.containerd.runtimes.runc]\n\
          runtime_type = \"io.containerd.runc.v2\"\n\
          [plugins.{plugin:?}.containerd.runtimes.runc.options]\n{driver}\n{}",
-        fragment(version)
-            .replace("io.containerd.rtn.v2", runtime)
-            .replace("SystemdCgroup = true", &driver)
+        fragment(version, runtime, shims).replace("SystemdCgroup = true", &driver)
     )
 }
 
-/// The tables of the manual's configuration file of this version.
-fn fragment(version: u32) -> String {
+/// The tables of the manual's configuration file of this version, with the shim that is judged.
+fn fragment(version: u32, runtime: &str, shims: Option<&Path>) -> String {
     let mut blocks = MANUAL.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let first = format!("version = {version}\n");
     let block = blocks.find_map(|block| block.strip_prefix(&first));
-    block.expect("the manual has a configuration file for it").to_owned()
+    let block = block.expect("the manual has a configuration file for it");
+    let line = |line: &str| match (line.trim_start().starts_with("runtime_path"), shims) {
+        (true, None) => String::new(),
+        (true, Some(shims)) => line.replace("/usr/local/bin", &shims.display().to_string()) + "\n",
+        (false, _) => line.replace("io.containerd.rtn.v2", runtime) + "\n",
+    };
+    block.lines().map(line).collect()
 }

@@ -9,7 +9,12 @@ use std::{
 use e2e_common::cgroup;
 use e2e_containerd::daemon::systemctl;
 
-use crate::{Container, call, cri::Status, daemon, message::*};
+use crate::{
+    Container, call,
+    cri::{Code, Status},
+    daemon,
+    message::*,
+};
 
 /// A pod; it is removed with this, and so are its containers.
 #[derive(Debug)]
@@ -192,7 +197,9 @@ impl Drop for Pod {
     fn drop(&mut self) {
         // What cannot be removed fails the list `rest`.
         let removed = self.stop().and_then(|()| self.remove());
-        if let Err(error) = removed {
+        if let Err(error) = removed
+            && error.code() != Code::NotFound
+        {
             eprintln!("{}: {error}", self.id);
         }
         self.remove_cgroup();

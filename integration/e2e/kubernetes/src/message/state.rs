@@ -48,6 +48,8 @@ pub struct ContainerStatus {
     pub id: String,
     #[prost(enumeration = "ContainerState", tag = "3")]
     pub state: i32,
+    #[prost(int64, tag = "4")]
+    pub created_at: i64,
     #[prost(int64, tag = "5")]
     pub started_at: i64,
     #[prost(int64, tag = "6")]

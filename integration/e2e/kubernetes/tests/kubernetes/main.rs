@@ -6,11 +6,29 @@ use e2e_common::list;
 use e2e_containerd::judged;
 use e2e_kubernetes::daemon;
 
+mod disaster;
+mod ends;
 mod exec;
+mod files;
+mod logs;
+mod pods;
+mod resources;
+mod rest;
+mod security;
+mod userns;
 
 fn main() -> ExitCode {
     let arguments = list::arguments();
-    let tests = [exec::tests()];
+    let tests = [
+        pods::tests(),
+        exec::tests(),
+        logs::tests(),
+        ends::tests(),
+        resources::tests(),
+        security::tests(),
+        files::tests(),
+        userns::tests(),
+    ];
     let tests = list::chosen("kubernetes", tests.into_iter().flatten().collect());
     if arguments.list {
         return list::run(&arguments, tests).exit_code();
@@ -24,5 +42,7 @@ fn main() -> ExitCode {
     };
     println!("runtime: {runtime}");
     daemon::start(runtime, shims);
-    judged::judge("kubernetes", arguments, tests, vec![], vec![])
+    let code = judged::judge("kubernetes", arguments, tests, disaster::tests(), rest::tests());
+    daemon::remove_network();
+    code
 }
