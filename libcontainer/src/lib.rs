@@ -13,6 +13,7 @@ mod explain;
 mod hooks;
 pub mod host;
 mod idmap;
+pub mod image;
 mod init;
 mod join;
 mod launch;

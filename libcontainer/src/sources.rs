@@ -115,7 +115,7 @@ fn maps<'p>(plan: &'p Plan, mapping: &'p Mapping) -> (&'p [IdMap], &'p [IdMap]) 
 
 /// A user namespace with these maps. Somebody has to be in it while they are written; afterwards
 /// the descriptor keeps it.
-fn user_namespace(uids: &[IdMap], gids: &[IdMap]) -> Result<OwnedFd> {
+pub(crate) fn user_namespace(uids: &[IdMap], gids: &[IdMap]) -> Result<OwnedFd> {
     let (parent, inside) = sync::pair().doing(|| "cannot make a socket pair")?;
     let child = spawn::directly(LinuxNamespaceType::User as u64, None, || {
         // Without the parent's end of the channel it ends when the parent does.

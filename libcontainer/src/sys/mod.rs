@@ -4,6 +4,7 @@
 pub(crate) mod bpf;
 pub(crate) mod clone;
 pub(crate) mod keyring;
+pub(crate) mod loop_device;
 pub(crate) mod mount;
 pub(crate) mod process;
 pub(crate) mod scheduling;
