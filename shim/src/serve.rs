@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures_core::Stream;
@@ -13,7 +14,11 @@ use nix::sys::{
     signal::{SigSet, Signal},
     signalfd::{SfdFlags, SignalFd},
 };
-use tokio::net::{UnixListener, UnixStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{UnixListener, UnixStream},
+    sync::watch,
+};
 use ttrpc::{r#async::Server, asynchronous::transport::Listener};
 
 use crate::{
@@ -26,6 +31,9 @@ use crate::{
     ready::{self, Watched},
     sandbox, service,
 };
+
+/// How long clients may stay when it is over: as long as containerd waits for a shim to end.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Serves until containerd says that it is over. The listening socket is the standard input.
 pub(crate) fn run(flags: Flags) -> Result<()> {
@@ -72,7 +80,8 @@ async fn serve(flags: Flags, listener: StdListener, signals: SignalFd) -> Result
     let events = Events::new(&flags.namespace, std::env::var("TTRPC_ADDRESS").ok());
     let pod = Arc::new(Pod::new(&flags.namespace, &flags.id, events));
     let listener = UnixListener::from_std(listener).doing(|| "cannot watch the socket")?;
-    let clients = Clients { listener, pod: pod.clone() };
+    let present = Arc::new(watch::Sender::new(()));
+    let clients = Clients { listener, pod: pod.clone(), present: present.clone() };
     let mut server = Server::new()
         .add_listener(Listener::new(clients))
         .register_service(service::methods(&pod))
@@ -86,7 +95,9 @@ async fn serve(flags: Flags, listener: StdListener, signals: SignalFd) -> Result
     pod.done.notified().await;
     pod.events.flush().await;
     let _ = std::fs::remove_file(&flags.socket);
-    // What is being answered is answered, above all the call that brought this about.
+    // Who brought this about hangs up when it has its answer. If the connection ended first,
+    // containerd's client might see that instead, and take it for a failure.
+    let _ = tokio::time::timeout(PATIENCE, present.closed()).await;
     let _ = server.shutdown().await;
     Ok(())
 }
@@ -111,10 +122,17 @@ async fn heed(signals: SignalFd, arrival: Watched, pod: Arc<Pod>) {
 struct Clients {
     listener: UnixListener,
     pod: Arc<Pod>,
+    present: Arc<watch::Sender<()>>,
+}
+
+/// A connection, which is counted as long as it is there.
+struct Client {
+    stream: UnixStream,
+    _presence: watch::Receiver<()>,
 }
 
 impl Stream for Clients {
-    type Item = std::io::Result<UnixStream>;
+    type Item = std::io::Result<Client>;
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
@@ -125,9 +143,44 @@ impl Stream for Clients {
             let own = rustix::process::geteuid().as_raw();
             if stream.peer_cred().is_ok_and(|peer| peer.uid() == own) {
                 self.pod.events.nudge();
-                return Poll::Ready(Some(Ok(stream)));
+                let _presence = self.present.subscribe();
+                return Poll::Ready(Some(Ok(Client { stream, _presence })));
             }
             log::warning("a connection from another user is refused");
         }
+    }
+}
+
+impl AsyncRead for Client {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Client {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -584,6 +584,21 @@ fn a_network_that_is_none_is_refused() {
     assert!(ends(shim.pid));
 }
 
+/// The answer is not to be overtaken by the end of the connection.
+#[test]
+fn whoever_ends_it_hangs_up_first() {
+    let shim = Shim::start();
+    let client = shim.client();
+    let request = ShutdownSandboxRequest { sandbox_id: "pod".into(), ..Default::default() };
+    client.shutdown_sandbox(patience(), &request).expect("nothing keeps it");
+    let pidfd = pidfd_open(shim.pid, PidfdFlags::empty()).expect("it waits");
+    let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
+    let moment = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+    assert_eq!(poll(&mut ended, Some(&moment)), Ok(0));
+    drop(client);
+    assert!(ends(shim.pid));
+}
+
 /// containerd shuts down what it could not create.
 #[test]
 fn a_sandbox_that_was_never_created_ends_its_shim() {
