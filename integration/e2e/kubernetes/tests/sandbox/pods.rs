@@ -16,6 +16,7 @@ e2e_common::tests! {
     stopped
     a_setting_that_is_not_the_pods
     it_leaves_nothing
+    many_come_and_go
 }
 
 /// In a network of its own: containerd up to 2.2 does not survive that a sandbox of a shim is in the
@@ -175,4 +176,13 @@ fn it_leaves_nothing() {
     let mounts = crate::daemon::shared().mounts();
     assert_eq!(mounts.iter().find(|mount| mount.contains(pod.id())), None);
     assert!(containers.iter().all(|container| !container.bundle().exists()));
+}
+
+/// Each is removed at the first attempt, or the list `rest` finds it.
+fn many_come_and_go() {
+    let pods: Vec<_> = (0..20).map(|_| pod()).collect();
+    for pod in &pods {
+        pod.stop().expect("it can be stopped");
+        pod.remove().expect("it can be removed");
+    }
 }

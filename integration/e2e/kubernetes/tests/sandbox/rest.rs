@@ -3,16 +3,22 @@
 use std::fs;
 
 use e2e_containerd::daemon::dead_sockets;
-use e2e_kubernetes::wait;
+use e2e_kubernetes::{call, message::ListPodSandboxRequest, wait};
 
 use crate::daemon;
 
 e2e_common::tests! {
+    no_pod
     no_shim
     no_mount
     no_cgroup
     no_bundle
     no_socket
+}
+
+fn no_pod() {
+    let pods = call(ListPodSandboxRequest {}).expect("containerd answers").items;
+    assert!(pods.is_empty(), "{pods:?}");
 }
 
 fn no_shim() {
