@@ -2,7 +2,7 @@
 //!
 //! A process that runs an executor must not clone itself, and its one thread must not wait for one
 //! container while others ask; a static program starts in less than a millisecond. To read a state
-//! or a statistic, to send a signal or to change a limit no program is needed.
+//! or a statistic, or to send a signal, no program is needed.
 
 use std::{
     io::Read,
@@ -162,6 +162,15 @@ impl Runtime {
         let _birth = Birth::begin();
         let streams = Streams::default();
         self.call(Call { args, dir: bundle, streams, extra: None, goes_inside: false }).await
+    }
+
+    /// Changes limits, for which systemd may have to be asked, and the kernel to reclaim memory.
+    pub(crate) async fn update(&self, id: &str, resources: &[u8], bundle: &Path) -> Result<()> {
+        let extra = Some(in_memory(c"resources", resources)?);
+        let args = ["update", "--resources", "/proc/self/fd/4", id].map(Path::new).into();
+        let _birth = Birth::begin();
+        let streams = Streams::default();
+        self.call(Call { args, dir: bundle, streams, extra, goes_inside: false }).await
     }
 
     /// Removes a container, whatever state it is in, where there is nobody else to serve.

@@ -15,7 +15,6 @@ use containerd_shim_protos::{
     shim::oci::ProcessDetails,
     shim_async::{Task, create_task},
 };
-use libcontainer::spec::LinuxResources;
 use protobuf::{Message, MessageField, well_known_types::any::Any};
 use ttrpc::r#async::{Service as Methods, TtrpcContext};
 
@@ -43,6 +42,17 @@ pub(crate) fn methods(pod: &Arc<Pod>) -> HashMap<String, Methods> {
 }
 
 impl Service {
+    /// Work that is finished whatever becomes of who asked for it: ttrpc drops a handler when its
+    /// client's time is over, and what is left halfway could never be taken up again.
+    async fn whole<T, F>(&self, work: impl FnOnce(Self) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let work = tokio::spawn(work(Self(self.0.clone())));
+        work.await.doing(|| "cannot finish a request")?
+    }
+
     async fn kill(&self, request: &KillRequest) -> Result<()> {
         let task = self.0.task(&request.id)?;
         let signal = request.signal.cast_signed();
@@ -70,14 +80,20 @@ impl Service {
         Ok(())
     }
 
-    fn update(&self, request: &UpdateTaskRequest) -> Result<()> {
+    async fn update(&self, request: &UpdateTaskRequest) -> Result<()> {
         let task = self.0.task(&request.id)?;
         task.init.allows(Verb::Update)?;
-        let resources: LinuxResources = serde_json::from_slice(&request.resources.value)
-            .map_err(|error| Fault::invalid(format!("cannot read resources: {error}")))?;
-        let warnings = task.container()?.update(&resources)?;
-        warnings.iter().for_each(|warning| log::warning(warning));
-        Ok(())
+        task.update(&request.resources.value).await
+    }
+
+    async fn create(&self, request: CreateTaskRequest) -> Result<CreateTaskResponse> {
+        let pid = self.0.create(request).await?.init.pid().cast_unsigned();
+        Ok(CreateTaskResponse { pid, ..Default::default() })
+    }
+
+    async fn start(&self, request: &StartRequest) -> Result<StartResponse> {
+        let pid = self.0.task(&request.id)?.start(&self.0, &request.exec_id).await?;
+        Ok(StartResponse { pid: pid.cast_unsigned(), ..Default::default() })
     }
 
     fn exec(&self, request: &ExecProcessRequest) -> Result<()> {
@@ -160,12 +176,7 @@ impl Service {
     }
 
     async fn delete(&self, request: &DeleteRequest) -> Result<DeleteResponse> {
-        let (pod, task) = (self.0.clone(), self.0.task(&request.id)?);
-        let exec_id = request.exec_id.clone();
-        // A task of its own: ttrpc drops this handler when the client's time is over, and a deletion
-        // that is left halfway could never be taken up again.
-        let deletion = tokio::spawn(async move { task.delete(&pod, &exec_id).await });
-        let deleted = deletion.await.doing(|| "cannot delete a process")??;
+        let deleted = self.0.task(&request.id)?.delete(&self.0, &request.exec_id).await?;
         Ok(DeleteResponse {
             pid: deleted.pid.cast_unsigned(),
             exit_status: deleted.exit.map_or(0, |exit| exit.status),
@@ -223,25 +234,18 @@ impl Task for Service {
         request: CreateTaskRequest,
     ) -> Answer<CreateTaskResponse> {
         let id = request.id.clone();
-        let created = self.0.create(request).await.map(|task| CreateTaskResponse {
-            pid: task.init.pid().cast_unsigned(),
-            ..Default::default()
-        });
-        answer("create", &id, created)
+        let created = self.whole(|this| async move { this.create(request).await });
+        answer("create", &id, created.await)
     }
 
     async fn start(&self, _: &TtrpcContext, request: StartRequest) -> Answer<StartResponse> {
-        let started = match self.0.task(&request.id) {
-            Ok(task) => task.start(&self.0, &request.exec_id).await,
-            Err(fault) => Err(fault),
-        };
-        let started =
-            started.map(|pid| StartResponse { pid: pid.cast_unsigned(), ..Default::default() });
-        answer("start", &request.id, started)
+        let id = request.id.clone();
+        answer("start", &id, self.whole(|this| async move { this.start(&request).await }).await)
     }
 
     async fn delete(&self, _: &TtrpcContext, request: DeleteRequest) -> Answer<DeleteResponse> {
-        answer("delete", &request.id, self.delete(&request).await)
+        let id = request.id.clone();
+        answer("delete", &id, self.whole(|this| async move { this.delete(&request).await }).await)
     }
 
     async fn pids(&self, _: &TtrpcContext, request: PidsRequest) -> Answer<PidsResponse> {
@@ -249,15 +253,21 @@ impl Task for Service {
     }
 
     async fn pause(&self, _: &TtrpcContext, request: PauseRequest) -> Answer<Empty> {
-        answer("pause", &request.id, self.pause(&request.id).await.map(empty))
+        let id = request.id.clone();
+        let done = self.whole(|this| async move { this.pause(&request.id).await }).await;
+        answer("pause", &id, done.map(empty))
     }
 
     async fn resume(&self, _: &TtrpcContext, request: ResumeRequest) -> Answer<Empty> {
-        answer("resume", &request.id, self.resume(&request.id).await.map(empty))
+        let id = request.id.clone();
+        let done = self.whole(|this| async move { this.resume(&request.id).await }).await;
+        answer("resume", &id, done.map(empty))
     }
 
     async fn kill(&self, _: &TtrpcContext, request: KillRequest) -> Answer<Empty> {
-        answer("kill", &request.id, self.kill(&request).await.map(empty))
+        let id = request.id.clone();
+        let done = self.whole(|this| async move { this.kill(&request).await }).await;
+        answer("kill", &id, done.map(empty))
     }
 
     async fn exec(&self, _: &TtrpcContext, request: ExecProcessRequest) -> Answer<Empty> {
@@ -273,7 +283,9 @@ impl Task for Service {
     }
 
     async fn update(&self, _: &TtrpcContext, request: UpdateTaskRequest) -> Answer<Empty> {
-        answer("update", &request.id, self.update(&request).map(empty))
+        let id = request.id.clone();
+        let done = self.whole(|this| async move { this.update(&request).await }).await;
+        answer("update", &id, done.map(empty))
     }
 
     async fn wait(&self, _: &TtrpcContext, request: WaitRequest) -> Answer<WaitResponse> {

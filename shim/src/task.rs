@@ -175,6 +175,11 @@ impl Task {
         self.init.did(verb)
     }
 
+    /// Changes its limits. `resources` is JSON (runtime-spec, config-linux.md "resources").
+    pub(crate) async fn update(&self, resources: &[u8]) -> Result<()> {
+        self.runtime.update(&self.id, resources, self.bundle.path()).await
+    }
+
     /// # Errors
     /// NOT_FOUND.
     pub(crate) fn process(&self, exec_id: &str) -> Result<Arc<Process>> {
