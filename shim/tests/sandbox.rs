@@ -14,14 +14,18 @@ use std::{
 
 use containerd_shim_protos::{
     Client, TaskClient,
-    api::{ConnectRequest, CreateTaskRequest, DeleteResponse, ShutdownRequest},
-    bootstrap_api::{BootstrapParams, BootstrapResult},
+    api::{
+        ConnectRequest, CreateTaskRequest, DeleteRequest, DeleteResponse, ShutdownRequest,
+        StartRequest, WaitRequest,
+    },
+    bootstrap_api::{BootstrapParams, BootstrapResult, Extension},
     sandbox_api::{
         CreateSandboxRequest, PingRequest, PlatformRequest, SandboxMetricsRequest,
         SandboxStatusRequest, SandboxStatusResponse, ShutdownSandboxRequest, StartSandboxRequest,
         StartSandboxResponse, StopSandboxRequest, WaitSandboxRequest,
     },
     sandbox_sync::SandboxClient,
+    shim::oci::Options,
     ttrpc::{self, Code, context},
 };
 use protobuf::{Message, well_known_types::any::Any};
@@ -60,7 +64,14 @@ impl Shim {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let bundle = std::env::temp_dir().join(format!("pod.{}.{number}", std::process::id()));
         fs::create_dir_all(&bundle).expect("a bundle");
+        let options = Any {
+            type_url: "containerd.runc.v1.Options".into(),
+            value: options(&bundle).write_to_bytes().expect("a message"),
+            ..Default::default()
+        };
+        let extension = Extension { value: Some(options).into(), ..Default::default() };
         let params = BootstrapParams {
+            extensions: vec![extension],
             instance_id: "pod".into(),
             namespace: "tests".into(),
             socket_dir: Some(bundle.join("s").to_string_lossy().into_owned()),
@@ -152,6 +163,80 @@ impl Drop for Shim {
         let shm = self.bundle.join("shm");
         let _ = rustix::mount::unmount(&shm, rustix::mount::UnmountFlags::DETACH);
         let _ = fs::remove_dir_all(&self.bundle);
+    }
+}
+
+/// What containers are made with: states beside the bundle.
+fn options(bundle: &Path) -> Options {
+    Options { root: bundle.join("states").to_string_lossy().into_owned(), ..Default::default() }
+}
+
+/// A container that sleeps, as containerd describes it for a pod whose sandbox has no process.
+struct Container<'a> {
+    shim: &'a Shim,
+    id: String,
+    bundle: PathBuf,
+    pid: u32,
+}
+
+impl<'a> Container<'a> {
+    /// `None` where there is nothing to run it with.
+    fn start(shim: &'a Shim) -> Option<Self> {
+        let runtime = Path::new(PROGRAM).with_file_name("rtn");
+        let busybox = Path::new("/bin/busybox");
+        if !runtime.exists() || !busybox.exists() {
+            println!("skipped: {runtime:?} is not built, or there is no {busybox:?}");
+            return None;
+        }
+        let id = format!("c-{}", shim.bundle.file_name()?.to_string_lossy());
+        let bundle = shim.bundle.join("c1");
+        fs::create_dir_all(bundle.join("rootfs/bin")).expect("a bundle");
+        fs::copy(busybox, bundle.join("rootfs/bin/busybox")).expect("a program");
+        let path = |file: &str| format!("/proc/0/ns/{file}");
+        let config = serde_json::json!({
+            "ociVersion": "1.2.0",
+            "annotations": {"io.kubernetes.cri.sandbox-id": "pod"},
+            "process": {"args": ["/bin/busybox", "sleep", "1000"], "cwd": "/", "user": {"uid": 0, "gid": 0}},
+            "root": {"path": "rootfs"},
+            "mounts": [
+                {"destination": "/proc", "type": "proc", "source": "proc"},
+                {"destination": "/dev", "type": "tmpfs", "source": "tmpfs"},
+                {"destination": "/dev/shm", "type": "tmpfs", "source": "shm"},
+            ],
+            "linux": {"namespaces": [
+                {"type": "mount"},
+                {"type": "pid"},
+                {"type": "network", "path": path("net")},
+                {"type": "ipc", "path": path("ipc")},
+                {"type": "uts", "path": path("uts")},
+            ]},
+        });
+        fs::write(bundle.join("config.json"), config.to_string()).expect("config.json");
+        let options = Any {
+            type_url: "containerd.runc.v1.Options".into(),
+            value: options(&shim.bundle).write_to_bytes().expect("a message"),
+            ..Default::default()
+        };
+        let request = CreateTaskRequest {
+            id: id.clone(),
+            bundle: bundle.to_string_lossy().into_owned(),
+            options: Some(options).into(),
+            ..Default::default()
+        };
+        let pid = shim.tasks().create(patience(), &request).expect("a container").pid;
+        let request = StartRequest { id: id.clone(), ..Default::default() };
+        shim.tasks().start(patience(), &request).expect("it starts");
+        Some(Self { shim, id, bundle, pid })
+    }
+
+    fn exit_status(&self) -> u32 {
+        let request = WaitRequest { id: self.id.clone(), ..Default::default() };
+        self.shim.tasks().wait(patience(), &request).expect("an exit").exit_status
+    }
+
+    fn delete(&self) {
+        let request = DeleteRequest { id: self.id.clone(), ..Default::default() };
+        self.shim.tasks().delete(patience(), &request).expect("it has ended");
     }
 }
 
@@ -597,6 +682,52 @@ fn whoever_ends_it_hangs_up_first() {
     assert_eq!(poll(&mut ended, Some(&moment)), Ok(0));
     drop(client);
     assert!(ends(shim.pid));
+}
+
+#[test]
+fn containers_are_in_the_pod_and_end_with_it() {
+    if not_root() {
+        return;
+    }
+    let (shim, started) = Shim::with(&config(POD, CONTAINER, POD, &[]));
+    let Some(container) = Container::start(&shim) else { return };
+    let spec = spec(&started);
+    let inode = |path: &str| fs::metadata(path).expect("a namespace").ino();
+    for (kind, file) in [("network", "net"), ("ipc", "ipc"), ("uts", "uts")] {
+        let held = namespace(&spec, kind).expect("a namespace of the pod");
+        assert_eq!(inode(&held), inode(&format!("/proc/{}/ns/{file}", container.pid)), "{kind}");
+    }
+    let root = PathBuf::from(format!("/proc/{}/root", container.pid));
+    let device = |path: &Path| fs::metadata(path).expect("a directory").dev();
+    assert_eq!(device(&root.join("dev/shm")), device(&shim.bundle.join("shm")));
+    assert_eq!(fs::read(root.join("etc/hostname")).expect("a file"), b"pod-name\n");
+    let (code, text) = refused(shim.shut_down());
+    assert!(code == Code::FAILED_PRECONDITION && text.contains("has containers"), "{text}");
+    assert_eq!(shim.status().state, "SANDBOX_READY");
+    shim.stop().expect("it stops");
+    assert_eq!(container.exit_status(), 137);
+    container.delete();
+    shim.shut_down().expect("nothing keeps it");
+    assert!(ends(shim.pid));
+}
+
+/// A containerd that leaves the containers of a sandbox to its shim calls `delete` for the sandbox
+/// alone.
+#[test]
+fn delete_takes_the_containers_along() {
+    if not_root() {
+        return;
+    }
+    let (shim, _) = Shim::with(&config(POD, CONTAINER, POD, &[]));
+    let Some(container) = Container::start(&shim) else { return };
+    kill_process(shim.pid, Signal::KILL).expect("it is there");
+    assert!(ends(shim.pid));
+    let output = with_input(command(&shim.bundle, "delete"), b"");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    assert!(ends(Pid::from_raw(container.pid.cast_signed()).expect("a pid")));
+    let states = shim.bundle.join("states/tests");
+    assert_eq!(fs::read_dir(states).expect("it was there").count(), 0);
+    assert!(container.bundle.exists() && shim.mounts() == 0);
 }
 
 /// containerd shuts down what it could not create.
