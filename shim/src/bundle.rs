@@ -14,6 +14,7 @@ use crate::{
 };
 
 const CONFIG: &str = "config.json";
+pub(crate) const ROOTFS: &str = "rootfs";
 /// The socket of the shim that serves the container.
 const ADDRESS: &str = "address";
 /// The options with which the container was created.
@@ -92,7 +93,7 @@ impl Bundle {
     }
 
     pub(crate) fn rootfs(&self) -> PathBuf {
-        self.0.join("rootfs")
+        self.0.join(ROOTFS)
     }
 
     pub(crate) fn pid_file(&self) -> PathBuf {

@@ -12,6 +12,8 @@ pub(crate) enum Action {
     Delete,
     /// What this program asks itself: namespaces for a pod.
     Namespaces,
+    /// The same: to unmount the root of the container whose bundle it stands in.
+    Unmount,
 }
 
 /// The flags of containerd's pkg/shim.
@@ -91,6 +93,7 @@ fn action(word: &str) -> Result<Action> {
         "start" => Ok(Action::Start),
         "delete" => Ok(Action::Delete),
         "namespaces" => Ok(Action::Namespaces),
+        "unmount" => Ok(Action::Unmount),
         _ => Err(Fault::invalid(format!("unknown action {word:?}: neither start nor delete"))),
     }
 }

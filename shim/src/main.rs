@@ -5,7 +5,7 @@
 //! is dead, `-info` describes the runtime; without an action it is the process of a pod
 //! (containerd, core/runtime/v2/README.md). `namespaces` makes those of a pod, and ends.
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 mod address;
 mod bootstrap;
@@ -62,6 +62,7 @@ fn run(flags: Flags) -> Result<()> {
         Some(Action::Start) => start::run(&flags),
         Some(Action::Delete) => delete::run(&flags),
         Some(Action::Namespaces) => sandbox::namespaces::run(),
+        Some(Action::Unmount) => rootfs::unmount(Path::new(bundle::ROOTFS)),
         None => serve::run(flags),
     }
 }

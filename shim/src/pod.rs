@@ -67,6 +67,10 @@ impl Pod {
         !lock(&self.tasks).is_empty() || !lock(&self.unborn).is_empty()
     }
 
+    pub(crate) fn has_one_task(&self) -> bool {
+        lock(&self.tasks).len() == 1 && lock(&self.unborn).is_empty()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         !self.has_tasks() && lock(&self.sandbox).is_none()
     }

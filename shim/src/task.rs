@@ -300,7 +300,7 @@ impl Task {
             turn = process.turns.lock().await;
         }
         if process.is_init() {
-            self.remove().await?;
+            self.remove(pod).await?;
         }
         process.did(Verb::Delete)?;
         if let Some(io) = process.take_io() {
@@ -317,12 +317,15 @@ impl Task {
     }
 
     /// The container and its root.
-    async fn remove(&self) -> Result<()> {
+    async fn remove(&self, pod: &Pod) -> Result<()> {
         match self.runtime.command(&["delete", &self.id], self.bundle.path()).await {
             Err(fault) if fault.code != Code::NOT_FOUND => return Err(fault),
             _ => {}
         }
-        rootfs::unmount(&self.bundle.rootfs())
+        match pod.has_one_task() {
+            true => rootfs::unmount(&self.bundle.rootfs()),
+            false => rootfs::unmount_aside(&self.bundle).await,
+        }
     }
 
     fn publish_oom(&self, pod: &Pod) {

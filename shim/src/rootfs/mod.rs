@@ -8,7 +8,7 @@ use std::{
         unix::{ffi::OsStrExt, fs::DirBuilderExt},
     },
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
 use containerd_shim_protos::types::mount::Mount;
@@ -16,7 +16,11 @@ use libcontainer::image::{LoopDevice, Owners};
 use nix::mount::{MntFlags, MsFlags, umount2};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
-use crate::error::{Doing, Fault, Result};
+use crate::{
+    bundle::Bundle,
+    children::{self, Child},
+    error::{Doing, Fault, Result},
+};
 
 mod call;
 mod mapped;
@@ -84,6 +88,25 @@ pub(crate) fn unmount(rootfs: &Path) -> Result<()> {
             }
         }
     }
+}
+
+/// The same by another process, for whoever has others to serve meanwhile: with an overlay goes a
+/// sync of all that its containers wrote, on a disk that may be slow.
+pub(crate) async fn unmount_aside(bundle: &Bundle) -> Result<()> {
+    let gone = match spawn_unmount(bundle) {
+        Ok(child) => child.ended().await.status == 0,
+        Err(_) => false,
+    };
+    // Then this one tells why, or does it.
+    if gone { Ok(()) } else { unmount(&bundle.rootfs()) }
+}
+
+fn spawn_unmount(bundle: &Bundle) -> Result<Child> {
+    let program = std::env::current_exe().doing(|| "cannot find own program")?;
+    let mut command = Command::new(program);
+    command.arg("unmount").current_dir(bundle.path());
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    children::spawn(&mut command, &[])
 }
 
 fn mount_one(mount: &Mount, rootfs: &Path) -> Result<()> {
