@@ -14,8 +14,9 @@ use std::{
 use containerd_shim_protos::{
     Client, TaskClient,
     api::{
-        ConnectRequest, CreateTaskRequest, DeleteResponse, ExecProcessRequest, KillRequest, Mount,
-        ShutdownRequest, StateRequest, WaitRequest,
+        CheckpointTaskRequest, ConnectRequest, CreateTaskRequest, DeleteRequest, DeleteResponse,
+        ExecProcessRequest, KillRequest, Mount, ShutdownRequest, StartRequest, StateRequest,
+        WaitRequest,
     },
     bootstrap_api::{BootstrapParams, BootstrapResult},
     shim::oci::Options,
@@ -77,7 +78,13 @@ fn start(bundle: &Path, sockets: &Path) -> BootstrapResult {
 impl Shim {
     fn start() -> Self {
         let directory = bundle("");
-        let socket = start(&directory, &directory.join("s")).address;
+        start(&directory, &directory.join("s"));
+        Self::at(directory)
+    }
+
+    /// The one that was started with the bundle `directory`.
+    fn at(directory: PathBuf) -> Self {
+        let socket = fs::read_to_string(directory.join("address")).expect("an address");
         let socket = PathBuf::from(socket.strip_prefix("unix://").expect("a socket's address"));
         let stream = UnixStream::connect(&socket).expect("it listens");
         let pid = rustix::net::sockopt::socket_peercred(&stream).expect("credentials").pid;
@@ -100,6 +107,14 @@ impl Shim {
         let bundle = self.directory.to_string_lossy().into_owned();
         let request = CreateTaskRequest { id: "c1".into(), bundle, ..request };
         refused(self.client().create(patience(), &request))
+    }
+
+    /// A line of /proc/PID/status.
+    fn status(&self, key: &str) -> String {
+        let path = format!("/proc/{}/status", self.pid.as_raw_nonzero());
+        let text = fs::read_to_string(path).expect("it lives");
+        let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+        line.expect("a line of it").trim().to_owned()
     }
 
     /// It answers, and knows of no container.
@@ -363,6 +378,211 @@ fn frames_that_are_none_end_their_connection_only() {
     let mut garbage = send(&[0, 0, 0, 4, 0, 0, 0, 1, 1, 0, 0xff, 0xff, 0xff, 0xff]);
     let _ = garbage.read(&mut [0; 64]);
     shim.is_well();
+    // Nobody has made room for the four gigabytes.
+    let peak = shim.status("VmPeak").split(' ').next().and_then(|kib| kib.parse::<u64>().ok());
+    assert!(peak.is_some_and(|kib| kib < 1 << 20), "{peak:?}");
+}
+
+/// Whoever gets to the socket in spite of its mode.
+#[test]
+fn another_user_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: becoming another user takes root");
+        return;
+    }
+    let shim = Shim::start();
+    for (path, mode) in [(shim.directory.join("s"), 0o777), (shim.socket.clone(), 0o666)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode");
+    }
+    let nobody = rustix::fs::Uid::from_raw(65534);
+    let heard = std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            // Of this thread alone.
+            rustix::thread::set_thread_res_uid(nobody, nobody, nobody).expect("another user");
+            let mut stream = UnixStream::connect(&shim.socket).expect("it listens");
+            stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+            let mut byte = [0];
+            stream.read(&mut byte).map_err(|error| error.kind())
+        });
+        other.join().expect("it ends")
+    });
+    assert!(matches!(heard, Ok(0) | Err(std::io::ErrorKind::ConnectionReset)), "{heard:?}");
+    shim.is_well();
+}
+
+/// `start` with options, as containerd before 2.3 gives them.
+fn start_with(bundle: &Path, of: &Options) -> Output {
+    let socket_dir = Some(bundle.join("s").to_string_lossy().into_owned());
+    let extension = containerd_shim_protos::bootstrap_api::Extension {
+        value: Some(options(of)).into(),
+        ..Default::default()
+    };
+    let params = BootstrapParams {
+        instance_id: "c1".into(),
+        namespace: "tests".into(),
+        socket_dir,
+        extensions: vec![extension],
+        ..Default::default()
+    };
+    with_input(command(bundle, "start"), &params.write_to_bytes().expect("a message"))
+}
+
+#[test]
+fn it_is_in_the_cgroup_of_its_options() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: a cgroup takes root");
+        return;
+    }
+    let name = format!("/shim-test.{}", std::process::id());
+    let directory = bundle("");
+    let of = Options { shim_cgroup: name.clone(), ..Default::default() };
+    let missing = start_with(&directory, &of);
+    assert!(!missing.status.success());
+    let said = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert!(said.contains(&name) && said.contains("does not exist"), "{said}");
+    let left: Vec<_> = fs::read_dir(directory.join("s")).into_iter().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+    // Of the v1 hierarchies one, or the only one.
+    let pids = Path::new("/sys/fs/cgroup/pids");
+    let mount = if pids.exists() { pids } else { Path::new("/sys/fs/cgroup") };
+    let cgroup = mount.join(name.trim_start_matches('/'));
+    fs::create_dir(&cgroup).expect("a cgroup");
+    let started = start_with(&directory, &of);
+    assert!(started.status.success(), "{started:?}");
+    let shim = Shim::at(directory);
+    let inside = fs::read_to_string(cgroup.join("cgroup.procs")).expect("a cgroup");
+    assert_eq!(inside.trim(), shim.pid.as_raw_nonzero().to_string());
+    shim.client().shutdown(patience(), &ShutdownRequest::new()).expect("nothing keeps it");
+    assert!(shim.ends());
+    fs::remove_dir(cgroup).expect("nobody is left in it");
+}
+
+/// Sooner than containerd, whose child `start` is, and later than any container.
+#[test]
+fn it_is_killed_for_memory_before_containerd() {
+    let score = |pid: &str| -> i32 {
+        let text = fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("/proc");
+        text.trim().parse().expect("a number")
+    };
+    let shim = Shim::start();
+    shim.is_well();
+    let own = shim.pid.as_raw_nonzero().to_string();
+    assert_eq!(score(&own), (score("self") + 1).min(1000));
+}
+
+/// The runtime as built beside the shim, and a static program for a root.
+fn needs() -> Option<(PathBuf, &'static Path)> {
+    let (rtn, busybox) = (Path::new(PROGRAM).with_file_name("rtn"), Path::new("/bin/busybox"));
+    let is_root = rustix::process::geteuid().is_root();
+    let there = is_root && rtn.exists() && busybox.exists();
+    if !there {
+        println!("skipped: containers take root, a built rtn, and /bin/busybox");
+    }
+    there.then_some((rtn, busybox))
+}
+
+/// Has the shim's bundle be one of a container that sleeps, with hooks that tell of themselves.
+fn furnish(shim: &Shim) -> Option<CreateTaskRequest> {
+    let (rtn, busybox) = needs()?;
+    let directory = &shim.directory;
+    let bin = directory.join("rootfs/bin");
+    fs::create_dir_all(&bin).expect("a root");
+    fs::copy(busybox, bin.join("busybox")).expect("a program");
+    let hook = |name: &str| {
+        let path = directory.join(name);
+        serde_json::json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("cat >{path:?}")]}])
+    };
+    let config = serde_json::json!({
+        "ociVersion": "1.2.0",
+        "root": {"path": "rootfs"},
+        "process": {"args": ["/bin/busybox", "sleep", "1000"], "cwd": "/", "user": {}},
+        "hooks": {"createRuntime": hook("created"), "poststop": hook("stopped")},
+        "linux": {
+            "cgroupsPath": format!("/{}", directory.file_name()?.to_string_lossy()),
+            "namespaces": [{"type": "pid"}, {"type": "mount"}],
+        },
+    });
+    fs::write(directory.join("config.json"), config.to_string()).expect("config.json");
+    let root = directory.join("states").to_string_lossy().into_owned();
+    let binary_name = rtn.to_string_lossy().into_owned();
+    let options = options(&Options { root, binary_name, ..Default::default() });
+    let bundle = directory.to_string_lossy().into_owned();
+    let options = Some(options).into();
+    Some(CreateTaskRequest { id: "c1".into(), bundle, options, ..Default::default() })
+}
+
+#[test]
+fn a_container_has_one_life() {
+    let shim = Shim::start();
+    let Some(create) = furnish(&shim) else { return };
+    let client = shim.client();
+    let id = || "c1".to_owned();
+    let start = StartRequest { id: id(), ..Default::default() };
+    let delete = DeleteRequest { id: id(), ..Default::default() };
+    let kill = KillRequest { id: id(), signal: 9, ..Default::default() };
+    let pid = client.create(patience(), &create).expect("it is made").pid;
+    assert_eq!(refused(client.create(patience(), &create)).0, Code::ALREADY_EXISTS);
+    assert_eq!(client.start(patience(), &start).expect("it starts").pid, pid);
+    assert_eq!(refused(client.start(patience(), &start)).0, Code::FAILED_PRECONDITION);
+    assert_eq!(refused(client.delete(patience(), &delete)).0, Code::FAILED_PRECONDITION);
+    let checkpoint = CheckpointTaskRequest { id: id(), ..Default::default() };
+    assert_eq!(refused(client.checkpoint(patience(), &checkpoint)).0, Code::UNIMPLEMENTED);
+    client.kill(patience(), &kill).expect("it runs");
+    let wait = WaitRequest { id: id(), ..Default::default() };
+    assert_eq!(client.wait(patience(), &wait).expect("it ends").exit_status, 137);
+    assert_eq!(refused(client.start(patience(), &start)).0, Code::FAILED_PRECONDITION);
+    assert_eq!(refused(client.kill(patience(), &kill)).0, Code::NOT_FOUND);
+    assert_eq!(refused(client.exec(patience(), &exec("late", ""))).0, Code::FAILED_PRECONDITION);
+    assert_eq!(client.delete(patience(), &delete).expect("it has ended").pid, pid);
+    assert_eq!(refused(client.delete(patience(), &delete)).0, Code::NOT_FOUND);
+    for hook in ["created", "stopped"] {
+        let state = fs::read_to_string(shim.directory.join(hook)).expect("the hook has run");
+        assert!(state.contains("\"id\":\"c1\""), "{hook}: {state}");
+    }
+    client.shutdown(patience(), &ShutdownRequest::new()).expect("nothing keeps it");
+    assert!(shim.ends());
+}
+
+fn exec(id: &str, stdin: &str) -> ExecProcessRequest {
+    let process = serde_json::json!({"args": ["/bin/busybox", "true"], "cwd": "/", "user": {}});
+    let value = process.to_string().into_bytes();
+    ExecProcessRequest {
+        id: "c1".into(),
+        exec_id: id.into(),
+        stdin: stdin.into(),
+        spec: Some(Any { value, ..Default::default() }).into(),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn an_exec_that_cannot_be_leaves_the_container_alone() {
+    let shim = Shim::start();
+    let Some(create) = furnish(&shim) else { return };
+    let client = shim.client();
+    client.create(patience(), &create).expect("it is made");
+    let start = |exec_id: &str| StartRequest {
+        id: "c1".into(),
+        exec_id: exec_id.into(),
+        ..Default::default()
+    };
+    client.start(patience(), &start("")).expect("it starts");
+    client.exec(patience(), &exec("e1", "/missing/fifo")).expect("it is only noted");
+    let again = refused(client.exec(patience(), &exec("e1", "")));
+    assert_eq!(again.0, Code::ALREADY_EXISTS);
+    let (code, text) = refused(client.start(patience(), &start("e1")));
+    assert!(code == Code::NOT_FOUND && text.contains("/missing/fifo"), "{text}");
+    client.exec(patience(), &exec("e2", "")).expect("it is noted");
+    client.start(patience(), &start("e2")).expect("it starts");
+    let wait = WaitRequest { id: "c1".into(), exec_id: "e2".into(), ..Default::default() };
+    assert_eq!(client.wait(patience(), &wait).expect("it ends").exit_status, 0);
+    // What a shim leaves that is killed now, the other program removes.
+    rustix::process::kill_process(shim.pid, rustix::process::Signal::KILL).expect("it is there");
+    assert!(shim.ends());
+    let output = with_input(command(&shim.directory, "delete"), b"");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    assert!(!shim.directory.join("states/tests/c1").exists());
+    assert!(!shim.socket.exists());
 }
 
 #[test]
