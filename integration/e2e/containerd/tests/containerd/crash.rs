@@ -16,11 +16,34 @@ use rustix::{
 };
 
 e2e_common::tests! {
+    a_hundred_come_and_go
     the_runtime_is_killed_while_it_creates
     the_runtime_is_killed_while_it_executes
     the_shim_is_killed_while_a_container_is_made
     the_shim_is_killed_while_a_container_is_removed
     containerd_is_killed_while_a_container_is_made
+}
+
+/// One after the other, and eight at a time. Descriptors of containerd are counted; `rest` looks for
+/// what is left on the host.
+fn a_hundred_come_and_go() {
+    let config = daemon::shared().directory().join("config.toml").display().to_string();
+    let is_it = |pid: &u32| host::command_line(*pid).contains(&config);
+    let containerd = host::processes().into_iter().find(is_it).expect("containerd runs");
+    let descriptors = || fs::read_dir(format!("/proc/{containerd}/fd")).map_or(0, Iterator::count);
+    let number = |variable| std::env::var(variable).ok().and_then(|number| number.parse().ok());
+    let each = number("E2E_CONTAINERS").unwrap_or(96) / 12;
+    let one = || drop(container::run(&[], &["true"]).ok());
+    one();
+    let before = descriptors();
+    (0..4 * each).for_each(|_| one());
+    std::thread::scope(|scope| {
+        let lanes: Vec<_> = (0..8).map(|_| scope.spawn(|| (0..each).for_each(|_| one()))).collect();
+        lanes.into_iter().for_each(|lane| lane.join().expect("each one ends with 0"));
+    });
+    wait::until("the last shim ends", || daemon::shared().shims().is_empty().then_some(()));
+    // A few are kept for later by Go.
+    wait::until("containerd lets go", || (descriptors() < before + 8).then_some(()));
 }
 
 /// How many moments.
