@@ -86,16 +86,18 @@ impl Runtime {
     /// # Errors
     /// FAILED_PRECONDITION when the options name a runtime that is not rtn, whose containers this
     /// program could not manage.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub(crate) async fn check(&self) -> Result<()> {
         if self.options.binary_name.is_empty() {
             return Ok(());
         }
         let program = self.program();
+        let said = in_memory(c"version", b"")?;
+        let stdout = said.try_clone().doing(|| "cannot duplicate a file in memory")?;
         let mut command = Command::new(&program);
-        let _birth = Birth::begin();
-        let output = command.arg("--version").output();
-        let output = output.doing(|| format!("cannot run the runtime {program:?}"))?;
-        match output.stdout.starts_with(b"rtn version ") {
+        command.arg("--version").stdin(Stdio::null()).stdout(stdout).stderr(Stdio::null());
+        // Somebody's script may take its time.
+        children::spawn(&mut command, &[])?.ended().await;
+        match text_of(said).starts_with("rtn version ") {
             true => Ok(()),
             false => Err(Fault::precondition(format!(
                 "the runtime {program:?} is not rtn, which is all that this shim can manage; \
@@ -224,14 +226,20 @@ fn command(program: &Path, sealed: Option<&Sealed>) -> Command {
 
 /// What the runtime gave as its reason.
 fn last_words(log: OwnedFd, status: u32) -> Fault {
-    let mut text = String::new();
-    let _ = seek(&log, rustix::fs::SeekFrom::Start(0));
-    let _ = std::fs::File::from(log).read_to_string(&mut text);
+    let text = text_of(log);
     let mut lines = text.lines().rev().filter_map(|line| serde_json::from_str::<Line>(line).ok());
     match lines.find(|line| line.level == "error") {
         Some(line) => Fault::new(code(&line.kind), line.msg),
         None => Fault::unknown(format!("the runtime ended with status {status}")),
     }
+}
+
+/// What was written to a file in memory.
+fn text_of(file: OwnedFd) -> String {
+    let mut text = String::new();
+    let _ = seek(&file, rustix::fs::SeekFrom::Start(0));
+    let _ = std::fs::File::from(file).read_to_string(&mut text);
+    text
 }
 
 /// The kinds of libcontainer's errors, as rtn writes them.

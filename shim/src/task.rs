@@ -60,7 +60,7 @@ impl Task {
         let none = Any::new();
         let options = Options::from_any(request.options.as_ref().unwrap_or(&none))?;
         let mut runtime = Runtime::new(options, &pod.namespace);
-        runtime.check()?;
+        runtime.check().await?;
         let bundle = Bundle::at(request.bundle.as_ref())?;
         if let Some(sandbox) = pod.its_sandbox() {
             sandbox.adopt(&bundle)?;
