@@ -29,7 +29,7 @@ mod write;
 use std::{
     collections::BTreeMap,
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use rustix::io::Errno;
@@ -87,6 +87,22 @@ pub struct Place {
 }
 
 impl Place {
+    /// That of somebody else's cgroup: `path` below every hierarchy, or the name of a slice, whose
+    /// path is in its name (systemd.slice(5)).
+    pub fn at(path: &Path, host: &Hierarchies) -> Self {
+        let slice = path.to_str().filter(|name| !name.contains('/') && name.ends_with(".slice"));
+        let path: PathBuf = match slice {
+            Some(slice) => systemd::expand(slice).iter().collect(),
+            None => path.components().filter(|part| matches!(part, Component::Normal(_))).collect(),
+        };
+        let v1 = host.v1.iter().flat_map(|hierarchy| {
+            let directory = hierarchy.mount.join(&path);
+            hierarchy.controllers.iter().map(move |name| (name.clone(), directory.clone()))
+        });
+        let unified = host.unified.iter().map(|unified| (String::new(), unified.mount.join(&path)));
+        Self { paths: v1.chain(unified).collect(), ..Self::default() }
+    }
+
     /// Controller to directory for v1; the empty key is the v2 directory, alone or beside v1 ones.
     pub fn paths(&self) -> &BTreeMap<String, PathBuf> {
         &self.paths
@@ -234,5 +250,21 @@ mod tests {
             format!("{what} @{}", at.strip_prefix("linux.resources.").unwrap_or(at))
         };
         faults.iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_place_has_the_same_path_in_every_hierarchy() {
+        let memory = Hierarchy {
+            controllers: vec!["memory".to_owned()],
+            mount: "/v1/memory".into(),
+            own: PathBuf::new(),
+        };
+        let unified = Unified { controllers: Vec::new(), mount: "/v2".into(), own: PathBuf::new() };
+        let host = Hierarchies { v1: vec![memory], unified: Some(unified) };
+        let paths = |path: &str| Place::at(Path::new(path), &host).paths;
+        let pod = paths("/kubepods/../pod1");
+        assert_eq!(pod["memory"], Path::new("/v1/memory/kubepods/pod1"));
+        assert_eq!(pod[""], Path::new("/v2/kubepods/pod1"));
+        assert_eq!(paths("a-b.slice")[""], Path::new("/v2/a.slice/a-b.slice"));
     }
 }

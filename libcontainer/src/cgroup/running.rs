@@ -40,22 +40,6 @@ impl Cgroup {
         Self { place: place.clone() }
     }
 
-    /// That of somebody else: `path` is its place in every hierarchy, or the name of a slice, whose
-    /// place is in its name. Looks at nothing yet.
-    pub fn at(path: &Path, host: &Hierarchies) -> Self {
-        let name = path.to_str().filter(|name| !name.contains('/') && name.ends_with(".slice"));
-        let path: PathBuf = match name {
-            Some(slice) => systemd::expand(slice).iter().collect(),
-            None => path.components().filter(|part| matches!(part, Component::Normal(_))).collect(),
-        };
-        let v1 = host.v1.iter().flat_map(|hierarchy| {
-            let directory = hierarchy.mount.join(&path);
-            hierarchy.controllers.iter().map(move |name| (name.clone(), directory.clone()))
-        });
-        let unified = host.unified.iter().map(|unified| (String::new(), unified.mount.join(&path)));
-        Self { place: Place { paths: v1.chain(unified).collect(), ..Place::default() } }
-    }
-
     pub fn exists(&self) -> bool {
         self.main().is_ok()
     }

@@ -14,7 +14,7 @@ use containerd_shim_protos::{
     sandbox_async::{Sandbox as Methods, create_sandbox},
     types::platform::Platform,
 };
-use libcontainer::cgroup::{Cgroup, Hierarchies};
+use libcontainer::cgroup::{Cgroup, Hierarchies, Place};
 use protobuf::MessageField;
 use ttrpc::r#async::{Service as Registered, TtrpcContext};
 
@@ -96,7 +96,7 @@ impl Service {
         if path.as_os_str().is_empty() {
             return Err(Fault::not_found("the sandbox has no cgroup of its own: not found"));
         }
-        let cgroup = Cgroup::at(path, &Hierarchies::probe()?);
+        let cgroup = Cgroup::open(&Place::at(path, &Hierarchies::probe()?));
         let mut response = SandboxMetricsResponse::new();
         let metric = response.metrics.mut_or_insert_default();
         metric.timestamp = MessageField::some(timestamp(SystemTime::now()));
