@@ -3,7 +3,9 @@
 use e2e_common::host;
 use e2e_kubernetes::{
     Container, Pod, daemon,
-    message::{DnsConfig, NamespaceMode, PodSandboxConfig, PodSandboxState},
+    message::{
+        DnsConfig, IdMapping, NamespaceMode, PodSandboxConfig, PodSandboxState, UserNamespace,
+    },
     pod, wait,
 };
 
@@ -13,6 +15,7 @@ e2e_common::tests! {
     names_and_settings
     pids_of_the_pod
     pids_and_ipc_of_the_host
+    ids_of_its_own
     stopped
     a_setting_that_is_not_the_pods
     it_leaves_nothing
@@ -141,6 +144,32 @@ fn pids_and_ipc_of_the_host() {
     let own = std::process::id();
     assert!(same(container.pid(), own, "pid") && same(container.pid(), own, "ipc"));
     assert!(!same(container.pid(), own, "uts"));
+}
+
+/// `hostUsers: false`.
+fn ids_of_its_own() {
+    const FIRST: u32 = 1_000_000;
+    const LENGTH: u32 = 65536;
+    for pid in [NamespaceMode::Container, NamespaceMode::Pod] {
+        let pod = pod_with(|config| {
+            let map = vec![IdMapping { host_id: FIRST, container_id: 0, length: LENGTH }];
+            let (uids, gids) = (map.clone(), map);
+            let namespaces = config.namespaces();
+            namespaces.pid = pid as i32;
+            namespaces.userns_options =
+                Some(UserNamespace { mode: NamespaceMode::Pod as i32, uids, gids });
+            config.hostname = "mapped".to_owned();
+            let setting = ("kernel.shm_rmid_forced".to_owned(), "1".to_owned());
+            config.linux.get_or_insert_default().sysctls = [setting].into();
+        });
+        let (first, second) = (pod.idle(), pod.idle());
+        assert_eq!(host::status(first.pid(), "Uid"), format!("{FIRST} {FIRST} {FIRST} {FIRST}"));
+        assert!(same(first.pid(), second.pid(), "user"));
+        assert!(!same(first.pid(), std::process::id(), "user"));
+        assert_eq!(first.shell("hostname; cat /proc/sys/kernel/shm_rmid_forced"), "mapped\n1");
+        assert_eq!(first.shell("stat -c %u:%g /etc/hosts; echo >>/etc/hosts && id -u"), "0:0\n0");
+        assert_eq!(first.shell("touch /dev/shm/file; stat -c %u /dev/shm/file"), "0");
+    }
 }
 
 fn stopped() {
