@@ -1,7 +1,10 @@
 //! The process of a pod.
 
 use std::{
-    os::{fd::AsFd, unix::net::UnixListener as StdListener},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixListener as StdListener,
+    },
     path::Path,
     pin::Pin,
     sync::Arc,
@@ -39,13 +42,16 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub(crate) fn run(flags: Flags) -> Result<()> {
     children::reserve_doors()?;
     let listener = take_listener()?;
+    let parent = take_pipe();
     log::open(Path::new("."), flags.debug);
     let doing = || "cannot become the parent of orphans";
     rustix::process::set_child_subreaper(Some(rustix::process::getpid())).doing(doing)?;
     let signals = signals()?;
     // One thread, and no other one ever: the runtime counts on it, and each would cost memory.
     let executor = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
-    executor.doing(|| "cannot start the executor")?.block_on(serve(flags, listener, signals))
+    executor
+        .doing(|| "cannot start the executor")?
+        .block_on(serve(flags, listener, signals, parent))
 }
 
 /// Children are not to have it, so it makes room for /dev/null.
@@ -66,6 +72,29 @@ fn take_listener() -> Result<StdListener> {
     Ok(listener)
 }
 
+/// From `start`, if that is who runs this.
+fn take_pipe() -> Option<OwnedFd> {
+    let stdout = std::io::stdout();
+    let mode = rustix::fs::fstat(&stdout).ok()?.st_mode;
+    if rustix::fs::FileType::from_raw_mode(mode) != rustix::fs::FileType::Fifo {
+        return None;
+    }
+    let pipe = stdout.as_fd().try_clone_to_owned().ok()?;
+    let null = std::fs::File::options().write(true).open("/dev/null").ok()?;
+    rustix::stdio::dup2_stdout(&null).ok()?;
+    Some(pipe)
+}
+
+/// Ends a shim of which containerd was never told.
+async fn heed_start(pipe: OwnedFd, pod: Arc<Pod>) {
+    let Ok(pipe) = ready::for_reading(pipe) else { return };
+    let readable = pipe.readable().await.is_ok();
+    let told = rustix::io::read(pipe.get_ref(), &mut [0]).is_ok_and(|read| read > 0);
+    if readable && !told && pod.is_empty() {
+        pod.done.notify_one();
+    }
+}
+
 /// SIGCHLD tells of orphans. SIGTERM and SIGINT end it only when it serves nothing: a shim that
 /// leaves its containers alone loses their exits.
 fn signals() -> Result<SignalFd> {
@@ -76,7 +105,12 @@ fn signals() -> Result<SignalFd> {
     SignalFd::with_flags(&set, flags).map_err(std::io::Error::from).doing(doing)
 }
 
-async fn serve(flags: Flags, listener: StdListener, signals: SignalFd) -> Result<()> {
+async fn serve(
+    flags: Flags,
+    listener: StdListener,
+    signals: SignalFd,
+    parent: Option<OwnedFd>,
+) -> Result<()> {
     let events = Events::new(&flags.namespace, std::env::var("TTRPC_ADDRESS").ok());
     let pod = Arc::new(Pod::new(&flags.namespace, &flags.id, events));
     let listener = UnixListener::from_std(listener).doing(|| "cannot watch the socket")?;
@@ -89,6 +123,7 @@ async fn serve(flags: Flags, listener: StdListener, signals: SignalFd) -> Result
     let arrival = signals.as_fd().try_clone_to_owned().and_then(ready::for_reading);
     let arrival = arrival.doing(|| "cannot watch for signals")?;
     tokio::spawn(heed(signals, arrival, pod.clone()));
+    parent.map(|pipe| tokio::spawn(heed_start(pipe, pod.clone())));
     let forwarded = pod.clone();
     tokio::spawn(async move { forwarded.events.forward().await });
     server.start().await.map_err(|error| Fault::unknown(error.to_string()))?;

@@ -1,7 +1,7 @@
 //! `start`: finds the shim of the container's pod, or makes it, and prints its address.
 
 use std::{
-    io::Write,
+    io::{PipeWriter, Write},
     os::{fd::OwnedFd, unix::process::CommandExt},
     path::Path,
     process::{Command, Stdio},
@@ -30,13 +30,17 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     };
     let group = config.group(&flags.id);
     let socket = address::path(&request.socket_dir, &flags.address, &flags.namespace, group);
-    if let Claim::Free(listener) = address::claim(&socket)? {
-        let started = spawn(flags, &request, &bundle, &socket, listener.into());
-        started.inspect_err(|_| drop(std::fs::remove_file(&socket)))?;
-    }
+    let started = match address::claim(&socket)? {
+        Claim::Free(listener) => {
+            let started = spawn(flags, &request, &bundle, &socket, listener.into());
+            Some(started.inspect_err(|_| drop(std::fs::remove_file(&socket)))?)
+        }
+        Claim::Taken => None,
+    };
     bundle.write_address(&format!("{SCHEME}{}", socket.display()))?;
     let answer = request.answer(&socket)?;
-    std::io::stdout().write_all(&answer).doing(|| "cannot answer")
+    std::io::stdout().write_all(&answer).doing(|| "cannot answer")?;
+    started.map_or(Ok(()), |mut shim| shim.write_all(&[0]).doing(|| "cannot let the shim be"))
 }
 
 /// glibc's tunables, for a process that lives long and mostly waits: whatever is free at the end of
@@ -47,14 +51,16 @@ pub(crate) const THRIFT: (&str, &str) = (
      glibc.malloc.top_pad=4096:glibc.malloc.mmap_threshold=16384",
 );
 
-/// This program again, as the shim. The listening socket is its standard input.
+/// This program again, as the shim. The listening socket is its standard input, and its standard
+/// output a pipe from here: one that comes to its end with nothing in it means that this process was
+/// killed before containerd had its answer, and nobody will ever ask the shim for anything.
 fn spawn(
     flags: &Flags,
     request: &Request,
     bundle: &Bundle,
     socket: &Path,
     listener: OwnedFd,
-) -> Result<()> {
+) -> Result<PipeWriter> {
     let program = std::env::current_exe().doing(|| "cannot find own program")?;
     let mut command = Command::new(program);
     command.args(["-namespace", &flags.namespace, "-id", &flags.id, "-address", &flags.address]);
@@ -63,9 +69,10 @@ fn spawn(
         command.arg("-debug");
     }
     command.current_dir(bundle.path()).process_group(0).env(THRIFT.0, THRIFT.1);
-    command.stdin(listener).stdout(Stdio::null()).stderr(Stdio::null());
+    let (theirs, ours) = std::io::pipe().doing(|| "cannot make a pipe")?;
+    command.stdin(listener).stdout(theirs).stderr(Stdio::null());
     let mut child = command.spawn().doing(|| "cannot start the shim")?;
-    place(child.id(), &request.options.shim_cgroup).inspect_err(|_| {
+    place(child.id(), &request.options.shim_cgroup).map(|()| ours).inspect_err(|_| {
         let _ = child.kill();
     })
 }
