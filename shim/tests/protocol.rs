@@ -595,6 +595,36 @@ fn a_signal_to_end_is_heeded_when_there_is_nothing_to_lose() {
     assert!(!shim.socket.exists());
 }
 
+/// `start` is killed when it has made the process of the pod: containerd will never call that.
+#[test]
+fn it_ends_when_nobody_was_told_of_it() {
+    for told in [false, true] {
+        let directory = bundle("");
+        let socket = directory.join("socket");
+        let listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+        let (theirs, mut ours) = std::io::pipe().expect("a pipe");
+        let mut command = Command::new(PROGRAM);
+        command.args(["-namespace", "tests", "-id", "c1", "-socket"]).arg(&socket);
+        command.current_dir(&directory).env_remove("TTRPC_ADDRESS");
+        command.stdin(std::os::fd::OwnedFd::from(listener)).stdout(theirs);
+        let mut child = command.spawn().expect("the shim can be executed");
+        drop(command);
+        let shim = Shim { directory, socket, pid: Pid::from_child(&child) };
+        shim.is_well();
+        if told {
+            ours.write_all(&[0]).expect("it reads");
+        }
+        drop(ours);
+        if told {
+            shim.is_well();
+            shim.client().shutdown(patience(), &ShutdownRequest::new()).expect("nothing keeps it");
+        }
+        assert!(shim.ends(), "told: {told}");
+        assert!(child.wait().expect("a child").success());
+        assert!(!shim.socket.exists());
+    }
+}
+
 #[test]
 fn delete_answers_without_a_shim_and_without_a_container() {
     let directory = bundle("");
