@@ -31,6 +31,7 @@ mod runtime;
 mod sandbox;
 mod serve;
 mod service;
+mod stage;
 mod start;
 mod table;
 mod task;

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    os::fd::OwnedFd,
     sync::{Arc, Mutex},
 };
 
@@ -18,13 +17,14 @@ use crate::{
     children::{Child, Exit, lock},
     error::{Code, Fault, Result},
     events::timestamp,
-    io::{self, Io, Names, Owner},
+    io::{self, Names, Owner},
     log, oom,
     options::Options,
     pod::Pod,
     process::Process,
     rootfs,
-    runtime::{Runtime, Streams},
+    runtime::Runtime,
+    stage::{Stage, open_terminal},
     table::{State, Verb},
 };
 
@@ -356,44 +356,6 @@ impl Task {
             ..Default::default()
         };
         pod.events.publish("/tasks/delete", "TaskDelete", &event);
-    }
-}
-
-/// What a process needs before the runtime makes it.
-struct Stage {
-    /// For one with a terminal, whose streams are opened when it is there.
-    console: Option<io::Console>,
-    io: Option<Io>,
-    streams: Streams,
-}
-
-impl Stage {
-    async fn set(bundle: &Bundle, process: &Process, owner: Owner<'_>) -> Result<Self> {
-        if process.names.terminal {
-            let console = io::console(bundle.path(), &process.exec_id)?;
-            return Ok(Self { console: Some(console), io: None, streams: Streams::default() });
-        }
-        let (io, streams) = Io::pipes(&process.names, owner).await?;
-        Ok(Self { console: None, io: Some(io), streams })
-    }
-}
-
-async fn open_terminal(
-    io: Option<Io>,
-    console: Option<io::Console>,
-    process: &Process,
-    owner: Owner<'_>,
-) -> Result<Io> {
-    match (io, console) {
-        (Some(mut io), _) => {
-            io.begin();
-            Ok(io)
-        }
-        (None, Some(console)) => {
-            let master: OwnedFd = console.receive()?;
-            Io::terminal(&process.names, owner, master).await
-        }
-        (None, None) => Err(Fault::unknown("a process has neither pipes nor a terminal")),
     }
 }
 
