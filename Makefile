@@ -41,6 +41,12 @@ CGROUP_TESTS := ^(cgroups_v2|cgroups_v2_place|systemd|rootless_systemd|update_ev
 # Whose kernel an emulated machine has.
 KERNEL ?= trixie
 
+# newer PACKAGE: its tests with rtn's shim under the containerd of these Debian suites.
+CONTAINERDS := trixie sid
+newer = set -e; for suite in $(CONTAINERDS); do \
+	CONTAINERD=$$(integration/vm/image containerd $$suite); export CONTAINERD; \
+	SHIM=$(abspath $(OUT)) $(CARGO) test --package $(1) --all-targets; done
+
 .PHONY: help demo test test-unit test-integration test-control test-docker test-docker-shim test-containerd test-kubernetes \
 	test-conformance conformance test-systemd test-vm test-controllers \
 	check bench \
@@ -77,14 +83,16 @@ test-docker-shim: build ## the same with rtn's shim behind dockerd, in the place
 	RUNTIME=$(abspath $(OUT))/rtn DOCKER_RUNTIME=renamed $(CARGO) test --package e2e-docker --test docker
 
 test-containerd: build ## the shim under a containerd of its own, and containerd's own shim by the same tests
-	@scripts/packages $(PACKAGES_TEST)
+	@scripts/packages $(PACKAGES_TEST) mmdebstrap
 	SHIM=$(abspath $(OUT)) $(CARGO) test --package e2e-containerd --all-targets
 	SHIM=runc $(CARGO) test --package e2e-containerd --all-targets
+	$(call newer,e2e-containerd)
 
 test-kubernetes: build ## the shim under containerd's CRI, as kubelet uses it, and containerd's own shim by the same tests
-	@scripts/packages $(PACKAGES_TEST)
+	@scripts/packages $(PACKAGES_TEST) mmdebstrap
 	SHIM=$(abspath $(OUT)) $(CARGO) test --package e2e-kubernetes --all-targets
-	SHIM=runc $(CARGO) test --package e2e-kubernetes --all-targets
+	SHIM=runc $(CARGO) test --package e2e-kubernetes --test kubernetes
+	$(call newer,e2e-kubernetes)
 
 test-systemd: ## rtn on cgroup v2 under systemd, in a container on this kernel (integration/vm)
 	@scripts/packages $(PACKAGES_TREE)
