@@ -42,6 +42,11 @@ impl Fault {
         self.text = format!("{what}: {}", self.text);
         self
     }
+
+    /// No fault for who wanted it gone.
+    pub(crate) fn unless_gone(self) -> Result<()> {
+        if self.code == Code::NOT_FOUND { Ok(()) } else { Err(self) }
+    }
 }
 
 impl fmt::Display for Fault {

@@ -294,7 +294,7 @@ impl Task {
         process.allows(Verb::Delete)?;
         if process.is_init() && process.state() == State::Created {
             // It has a process, which waits for Start.
-            process.signal(libc::SIGKILL).or_else(gone)?;
+            process.signal(libc::SIGKILL).or_else(Fault::unless_gone)?;
             drop(turn);
             process.wait().await?;
             turn = process.turns.lock().await;
@@ -384,7 +384,7 @@ fn owner<'a>(pod: &'a Pod, runtime: &Runtime, id: &'a str) -> Owner<'a> {
 /// After a failure: whatever there is of a container that nobody will hear of.
 async fn clean_up(runtime: &Runtime, bundle: &Bundle, id: &str) {
     let removed = runtime.command(&["delete", "--force", id], bundle.path()).await;
-    let rest = removed.or_else(gone).and(rootfs::unmount(&bundle.rootfs()));
+    let rest = removed.or_else(Fault::unless_gone).and(rootfs::unmount(&bundle.rootfs()));
     rest.unwrap_or_else(|fault| log::error(&format!("cannot clean up {id}: {fault}")));
 }
 
@@ -395,9 +395,4 @@ pub(crate) fn check_id(id: &str) -> Result<()> {
         true => Ok(()),
         false => Err(Fault::invalid(format!("invalid id {id:?}"))),
     }
-}
-
-/// It is gone already.
-pub(crate) fn gone(fault: Fault) -> Result<()> {
-    if fault.code == Code::NOT_FOUND { Ok(()) } else { Err(fault) }
 }

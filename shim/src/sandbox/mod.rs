@@ -100,7 +100,7 @@ impl Sandbox {
         };
         match first {
             Some(first) => {
-                first.signal(libc::SIGKILL).or_else(crate::task::gone)?;
+                first.signal(libc::SIGKILL).or_else(Fault::unless_gone)?;
                 self.wait().await;
             }
             None => self.ended(Exit { status: 0, at: SystemTime::now() }),
