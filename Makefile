@@ -34,10 +34,11 @@ RUN_TESTS := $(if $(NEXTEST),$(CARGO) nextest run --no-fail-fast,$(CARGO) test -
 # integration/vm/suites: each mode of the integration tests; and the rest of what needs no kernel of
 # its own.
 MODES := integration integration-systemd integration-rootless
-SUITES_SYSTEMD := $(MODES) integration-nocgroup conformance docker docker-cgroupfs docker-shim podman
+SUITES_SYSTEMD := $(MODES) integration-nocgroup conformance docker docker-cgroupfs docker-shim podman containerd
 ONLY_OPTION = $(if $(ONLY),--only '$(ONLY)')
 # These judge files that are there without any controller, too, and what is in them with one.
-CGROUP_TESTS := ^(cgroups_v2|cgroups_v2_place|systemd|rootless_systemd|update_events)::
+# A pod needs the controller cpu.
+CGROUP_TESTS := ^(cgroups_v2|cgroups_v2_place|systemd|rootless_systemd|update_events)::|^kubernetes::(resources::(memory|updated|the_cgroup|figures_of_a_pod)|ends::(no_memory|a_pod_l)|pods::several)
 # Whose kernel an emulated machine has.
 KERNEL ?= trixie
 
@@ -105,7 +106,7 @@ test-vm: ## the same with all controllers, in an emulated machine on a kernel of
 test-controllers: ## of test-vm what test-systemd, run before, had to skip, and all about cgroups
 	@scripts/packages $(PACKAGES_VM)
 	CARGO="$(CARGO)" integration/vm/run --machine $(KERNEL) --skipped-by container \
-		--only '$(or $(ONLY),$(CGROUP_TESTS))' $(or $(SUITES),$(MODES) conformance docker podman)
+		--only '$(or $(ONLY),$(CGROUP_TESTS))' $(or $(SUITES),$(MODES) conformance docker podman containerd kubernetes)
 
 test-conformance: build ## rtn by the runtime specification; CONFORMANCE="hooks mounts" takes a part
 	@scripts/packages $(PACKAGES_TEST)

@@ -18,6 +18,13 @@ pub fn is_v1() -> bool {
     Path::new(MOUNT).join("memory").exists()
 }
 
+/// Whether cgroups of this host can have this controller.
+pub fn has(controller: &str) -> bool {
+    let v2 = fs::read_to_string(Path::new(MOUNT).join("cgroup.controllers"));
+    let v2 = v2.unwrap_or_default();
+    is_v1() || v2.split_whitespace().any(|found| found == controller)
+}
+
 /// The root of each hierarchy: of those of v1, if there are any, and of v2.
 pub fn roots() -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();

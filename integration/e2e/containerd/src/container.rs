@@ -5,6 +5,8 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use e2e_common::cgroup;
+
 use crate::{
     ctr::{Output, ctr},
     daemon,
@@ -36,7 +38,15 @@ fn line<'a>(
     words: &[&'a str],
 ) -> Vec<&'a str> {
     let runtime = ["--runtime", daemon::shared().runtime()];
-    [&["run"], first, &runtime, flags, &[IMAGE, name], words].concat()
+    [&["run"], first, &runtime, shares(), flags, &[IMAGE, name], words].concat()
+}
+
+/// `ctr` sets a weight of the processor unless it is told not to, where there may be none to set.
+pub fn shares() -> &'static [&'static str] {
+    match cgroup::has("cpu") {
+        true => &[],
+        false => &["--cpu-shares", "0"],
+    }
 }
 
 impl Container {

@@ -53,10 +53,7 @@ pub fn cgroups() -> String {
 /// # Errors
 /// That it is not.
 pub fn needs(controller: &str) -> Result<(), Skip> {
-    let v2 = fs::read_to_string(Path::new(cgroup::MOUNT).join("cgroup.controllers"));
-    let mut controllers = v2.iter().flat_map(|list| list.split_whitespace());
-    let present = cgroup::is_v1() || controllers.any(|found| found == controller);
-    host::needs(present, format!("cgroup controller {controller}"))
+    host::needs(cgroup::has(controller), format!("cgroup controller {controller}"))
 }
 
 /// containerd is of this version, or newer.

@@ -73,7 +73,7 @@ fn sleep(delay: Duration) {
 
 fn run(name: &str, flags: &[&str]) -> Running {
     let mut command = ctr::command();
-    command.args(["run", "-d", "--runtime", daemon::shared().runtime()]);
+    command.args(["run", "-d", "--runtime", daemon::shared().runtime()]).args(container::shares());
     command.args(flags).args([IMAGE, name, "sleep", "10000"]);
     Running::start(command, b"")
 }

@@ -1,6 +1,9 @@
 //! `ctr run --rm`.
 
-use e2e_containerd::{container::run, ctr};
+use e2e_containerd::{
+    container::{self, run},
+    ctr,
+};
 
 e2e_common::tests! {
     output_and_status
@@ -29,18 +32,10 @@ fn a_terminal() {
     let name = e2e_containerd::container::name("tty");
     let runtime = e2e_containerd::daemon::shared().runtime();
     let image = e2e_containerd::image::IMAGE;
-    let output = ctr::on_terminal(&[
-        "run",
-        "--rm",
-        "-t",
-        "--runtime",
-        runtime,
-        image,
-        &name,
-        "sh",
-        "-c",
-        "tty; test -t 0 -a -t 1 -a -t 2; echo $?",
-    ]);
+    let script = "tty; test -t 0 -a -t 1 -a -t 2; echo $?";
+    let flags = ["run", "--rm", "-t", "--runtime", runtime];
+    let words = [image, &name, "sh", "-c", script];
+    let output = ctr::on_terminal(&[&flags, container::shares(), &words].concat());
     // Two terminals, one behind the other, each add a carriage return.
     let said = output.code(0).out().replace('\r', "");
     assert!(said.contains("/dev/pts/0\n0"), "{output:?}");
