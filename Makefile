@@ -125,9 +125,9 @@ check: ## formatting, lints, licences and sources of dependencies, documentation
 	$(CARGO) deny --log-level error check licenses bans sources
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
-bench: ## rtn beside crun, runc and the floor; BENCH="--rounds 20 --only run" passes options
-	@scripts/packages $(PACKAGES_BENCH)
-	$(CARGO) build --release --package rtn --package bench
+bench: build ## rtn beside crun, runc and the floor; BENCH="--rounds 20 --only run" or "--shims 50" pass options
+	@scripts/packages $(PACKAGES_BENCH) containerd
+	$(CARGO) build --release --package bench
 	$(OUT)/bench --out $(OUT)/../bench $(BENCH)
 
 build: ## the static release binaries
