@@ -1,6 +1,6 @@
 //! What the containers of a pod share, for a pod without a container of its own: namespaces that are
 //! held by descriptors and, where the containers are to see each other's processes, the first
-//! process of their pid namespace ([`pause`]).
+//! process of their pid namespace (`pause.rs`).
 //!
 //! [`enter`] is for a process that is run for nothing else: it stays in the namespaces, hands their
 //! descriptors over, and ends.
