@@ -106,7 +106,7 @@ test-vm: ## the same with all controllers, in an emulated machine on a kernel of
 test-controllers: ## of test-vm what test-systemd, run before, had to skip, and all about cgroups
 	@scripts/packages $(PACKAGES_VM)
 	CARGO="$(CARGO)" integration/vm/run --machine $(KERNEL) --skipped-by container \
-		--only '$(or $(ONLY),$(CGROUP_TESTS))' $(or $(SUITES),$(MODES) conformance docker podman containerd kubernetes)
+		--only '$(or $(ONLY),$(CGROUP_TESTS))' $(or $(SUITES),$(MODES) conformance docker podman kubernetes)
 
 test-conformance: build ## rtn by the runtime specification; CONFORMANCE="hooks mounts" takes a part
 	@scripts/packages $(PACKAGES_TEST)
