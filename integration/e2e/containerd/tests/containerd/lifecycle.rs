@@ -194,7 +194,10 @@ fn lack_of_memory_is_told_first() -> Result<(), Skip> {
 
 /// The controller is there for containers.
 fn needs(controller: &str) -> Result<(), Skip> {
-    host::needs(cgroup::has(controller), format!("cgroup v1 hierarchies, and no controller {controller}"))
+    host::needs(
+        cgroup::has(controller),
+        format!("cgroup v1 hierarchies, and no controller {controller}"),
+    )
 }
 
 fn a_pod_has_one_shim() {

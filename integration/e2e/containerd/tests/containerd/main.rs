@@ -31,8 +31,9 @@ fn main() -> ExitCode {
     let arguments = list::arguments();
     let tests = [run::tests(), io::tests(), exec::tests(), lifecycle::tests(), idle::tests()];
     let tests = list::chosen("containerd", tests.into_iter().flatten().collect());
+    let alone: Vec<_> = disaster::tests().into_iter().chain(crash::tests()).collect();
     if arguments.list {
-        return list::run(&arguments, tests).exit_code();
+        return list::run(&arguments, tests.into_iter().chain(alone).collect()).exit_code();
     }
     let (runtime, shims) = match judged::shim() {
         Ok(judged) => judged,
@@ -55,11 +56,5 @@ fn main() -> ExitCode {
         disabled_plugins: DISABLED.map(str::to_owned).to_vec(),
         tables: String::new(),
     });
-    judged::judge(
-        "containerd",
-        arguments,
-        tests,
-        disaster::tests().into_iter().chain(crash::tests()).collect(),
-        rest::tests(),
-    )
+    judged::judge("containerd", arguments, tests, alone, rest::tests())
 }

@@ -30,8 +30,9 @@ fn main() -> ExitCode {
         userns::tests(),
     ];
     let tests = list::chosen("kubernetes", tests.into_iter().flatten().collect());
+    let alone = disaster::tests();
     if arguments.list {
-        return list::run(&arguments, tests).exit_code();
+        return list::run(&arguments, tests.into_iter().chain(alone).collect()).exit_code();
     }
     let (runtime, shims) = match judged::shim() {
         Ok(judged) => judged,
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
     };
     println!("runtime: {runtime}");
     daemon::start(runtime, shims);
-    let code = judged::judge("kubernetes", arguments, tests, disaster::tests(), rest::tests());
+    let code = judged::judge("kubernetes", arguments, tests, alone, rest::tests());
     daemon::remove_network();
     code
 }
