@@ -65,11 +65,13 @@ struct Memory {
 
 /// `pods` of each, and `rounds` runs and execs of each: a table.
 pub(crate) fn measure(pods: usize, rounds: usize, order: &mut Shuffle) -> Result<String> {
+    let namespace = prefix() + "ns";
     daemon::start(Setup {
         // Short, since sockets are in it.
         directory: std::env::temp_dir().join(prefix() + "ctrd"),
-        namespace: prefix() + "ns",
-        cgroups: prefix() + "cgroups",
+        // ctr puts the containers' cgroups into one of this name.
+        cgroups: namespace.clone(),
+        namespace,
         runtime: SHIMS[0].1.to_owned(),
         shims: Some(built()?),
         disabled_plugins: DISABLED.map(str::to_owned).to_vec(),
