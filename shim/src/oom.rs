@@ -7,6 +7,9 @@ use libcontainer::cgroup::{Cgroup, Oom, OomWatch};
 
 use crate::{children::lock, log, ready};
 
+/// The status of a process that SIGKILL has ended.
+const KILLED: u32 = 128 + libc::SIGKILL as u32;
+
 /// A watch over one container; without a memory controller there is nothing to see.
 #[derive(Debug)]
 pub(crate) struct Watch(Mutex<Option<OomWatch>>);
@@ -20,9 +23,26 @@ impl Watch {
         Self(Mutex::new(watch.ok()))
     }
 
-    /// Whether it struck since the last look.
-    pub(crate) fn struck(&self) -> bool {
-        matches!(self.look(), Some(Oom::Happened(_)))
+    /// Whether it struck since the last look, when a process has ended with `status`.
+    ///
+    /// systemd removes the cgroup with the last process: then a process that was killed, while the
+    /// killer struck below the same parent, was killed by it.
+    pub(crate) fn struck(&self, status: u32) -> bool {
+        match self.look() {
+            Some(Oom::Happened(_)) => true,
+            Some(Oom::Nothing) => false,
+            Some(Oom::Gone) | None => {
+                let nearby = |watch: &OomWatch| watch.struck_nearby();
+                status == KILLED && lock(&self.0).as_ref().is_some_and(nearby)
+            }
+        }
+    }
+
+    /// Told before somebody else kills: that is not to be taken for the killer's.
+    pub(crate) fn is_to_be_killed(&self) {
+        if let Some(watch) = lock(&self.0).as_mut() {
+            watch.forget_nearby();
+        }
     }
 
     fn look(&self) -> Option<Oom> {

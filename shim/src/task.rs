@@ -114,7 +114,7 @@ impl Task {
             if process.is_init() {
                 task.end_others().await;
             }
-            if task.oom.struck() {
+            if task.oom.struck(exit.status) {
                 task.publish_oom(&pod);
             }
             task.publish_exit(&pod, &process, exit);
@@ -150,6 +150,9 @@ impl Task {
     pub(crate) async fn kill(&self, exec_id: &str, signal: i32, all: bool) -> Result<()> {
         let process = self.process(exec_id)?;
         process.allows(Verb::Kill)?;
+        if signal == libc::SIGKILL {
+            self.oom.is_to_be_killed();
+        }
         // A frozen process has to be thawed to die, and others have to be found to die with it.
         let frozen_or_many = process.state() == State::Paused || !self.config.has_own_pids();
         match process.is_init() && (all || (signal == libc::SIGKILL && frozen_or_many)) {

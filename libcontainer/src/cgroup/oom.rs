@@ -43,7 +43,29 @@ enum Seen {
     },
     V2 {
         kills: u64,
+        above: Option<Above>,
     },
+}
+
+/// The cgroup above, which counts what happens below it and outlives the watched one: systemd removes
+/// a unit's cgroup with its last process, before anybody can read there what the killer did.
+#[derive(Debug)]
+struct Above {
+    dir: Dir,
+    kills: u64,
+}
+
+impl Above {
+    /// The root has no counters.
+    fn of(dir: &Dir) -> Option<Self> {
+        let dir = dir.parent().ok()?;
+        let kills = v2_kills(&dir).ok()?;
+        Some(Self { dir, kills })
+    }
+
+    fn now(&self) -> u64 {
+        v2_kills(&self.dir).unwrap_or(self.kills)
+    }
 }
 
 impl OomWatch {
@@ -67,8 +89,8 @@ impl OomWatch {
             inotify::add_watch(&fd, &path, inotify::WatchFlags::MODIFY)
                 .doing(|| format!("cannot watch {path:?}"))?;
         }
-        let kills = v2_kills(&dir)?;
-        Ok(Self { fd, dir, seen: Seen::V2 { kills } })
+        let (kills, above) = (v2_kills(&dir)?, Above::of(&dir));
+        Ok(Self { fd, dir, seen: Seen::V2 { kills, above } })
     }
 
     /// What has happened since the last call. Does not wait.
@@ -86,18 +108,35 @@ impl OomWatch {
                     true => Ok(Oom::Happened(count)),
                 }
             }
-            Seen::V2 { kills } => {
+            Seen::V2 { kills, above } => {
                 drain_inotify(&self.fd).doing(|| "cannot read an inotify instance")?;
                 let Ok(events) = self.dir.read("cgroup.events") else { return Ok(Oom::Gone) };
                 let now = v2_kills(&self.dir)?;
                 let new = now.saturating_sub(*kills);
                 *kills = now;
+                above.iter_mut().for_each(|above| above.kills = above.now());
                 match value_of(&events, "populated") {
                     _ if new > 0 => Ok(Oom::Happened(new)),
                     Some(0) => Ok(Oom::Gone),
                     _ => Ok(Oom::Nothing),
                 }
             }
+        }
+    }
+
+    /// Whether the killer struck since the last look that found the cgroup, here or in one beside it:
+    /// all that can be known when the cgroup is gone. v2 only; on v1 its removal is who watches's own.
+    pub fn struck_nearby(&self) -> bool {
+        match &self.seen {
+            Seen::V2 { above: Some(above), .. } => above.now() > above.kills,
+            _ => false,
+        }
+    }
+
+    /// Leaves out what happened beside this cgroup until now.
+    pub fn forget_nearby(&mut self) {
+        if let Seen::V2 { above: Some(above), .. } = &mut self.seen {
+            above.kills = above.now();
         }
     }
 }
