@@ -111,10 +111,15 @@ impl OomWatch {
             Seen::V2 { kills, above } => {
                 drain_inotify(&self.fd).doing(|| "cannot read an inotify instance")?;
                 let Ok(events) = self.dir.read("cgroup.events") else { return Ok(Oom::Gone) };
+                // First, so that what comes between the two is left for struck_nearby.
+                let before = above.as_ref().map(Above::now);
                 let now = v2_kills(&self.dir)?;
                 let new = now.saturating_sub(*kills);
                 *kills = now;
-                above.iter_mut().for_each(|above| above.kills = above.now());
+                if let Some((above, before)) = above.as_mut().zip(before) {
+                    // What is told now is not to be told again.
+                    above.kills = if new > 0 { above.now() } else { before };
+                }
                 match value_of(&events, "populated") {
                     _ if new > 0 => Ok(Oom::Happened(new)),
                     Some(0) => Ok(Oom::Gone),
@@ -125,7 +130,7 @@ impl OomWatch {
     }
 
     /// Whether the killer struck since the last look that found the cgroup, here or in one beside it:
-    /// all that can be known when the cgroup is gone. v2 only; on v1 its removal is who watches's own.
+    /// all that can be known when the cgroup is gone. On v2 alone: on v1 it is never told.
     pub fn struck_nearby(&self) -> bool {
         match &self.seen {
             Seen::V2 { above: Some(above), .. } => above.now() > above.kills,
