@@ -42,15 +42,12 @@ pub(crate) fn methods(pod: &Arc<Pod>) -> HashMap<String, Methods> {
 }
 
 impl Service {
-    /// Work that is finished whatever becomes of who asked for it: ttrpc drops a handler when its
-    /// client's time is over, and what is left halfway could never be taken up again.
     async fn whole<T, F>(&self, work: impl FnOnce(Self) -> F) -> Result<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let work = tokio::spawn(work(Self(self.0.clone())));
-        work.await.doing(|| "cannot finish a request")?
+        whole(work(Self(self.0.clone()))).await
     }
 
     async fn kill(&self, request: &KillRequest) -> Result<()> {
@@ -206,6 +203,14 @@ impl Service {
             ..Default::default()
         })
     }
+}
+
+/// Work that is finished whatever becomes of who asked for it: ttrpc drops a handler when its client's
+/// time is over, and what is left halfway could never be taken up again.
+pub(crate) async fn whole<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    tokio::spawn(work).await.doing(|| "cannot finish a request")?
 }
 
 /// Every answer goes out as ttrpc has it; one that is a refusal is logged for who looks for it.

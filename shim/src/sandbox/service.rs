@@ -20,11 +20,11 @@ use ttrpc::r#async::{Service as Registered, TtrpcContext};
 
 use super::Sandbox;
 use crate::{
-    error::{Code, Doing, Fault, Result},
+    error::{Code, Fault, Result},
     events::timestamp,
     metrics,
     pod::Pod,
-    service::{Answer, answer},
+    service::{Answer, answer, whole},
 };
 
 #[derive(Debug)]
@@ -38,7 +38,8 @@ pub(crate) fn methods(pod: &Arc<Pod>) -> HashMap<String, Registered> {
 impl Service {
     async fn start(&self, id: &str) -> Result<StartSandboxResponse> {
         let sandbox = self.0.sandbox(id)?;
-        whole("start", sandbox.clone(), |sandbox| async move { sandbox.start().await }).await?;
+        let starting = sandbox.clone();
+        whole(async move { starting.start().await }).await?;
         Ok(StartSandboxResponse {
             pid: sandbox.pid().cast_unsigned(),
             created_at: MessageField::some(timestamp(sandbox.created_at)),
@@ -49,11 +50,11 @@ impl Service {
 
     async fn stop(&self, id: &str) -> Result<()> {
         let (pod, sandbox) = (self.0.clone(), self.0.sandbox(id)?);
-        let stop = |sandbox: Arc<Sandbox>| async move {
+        whole(async move {
             pod.kill_everybody().await;
             sandbox.stop().await
-        };
-        whole("stop", sandbox, stop).await
+        })
+        .await
     }
 
     async fn shutdown(&self, id: &str) -> Result<()> {
@@ -67,7 +68,7 @@ impl Service {
             return Err(Fault::precondition(format!("sandbox {id:?} has containers")));
         }
         if let Some(sandbox) = sandbox {
-            whole("stop", sandbox, |sandbox| async move { sandbox.stop().await }).await?;
+            whole(async move { sandbox.stop().await }).await?;
         }
         self.0.done.notify_one();
         Ok(())
@@ -104,16 +105,6 @@ impl Service {
         metric.data = MessageField::some(metrics::of_cgroup(&cgroup)?);
         Ok(response)
     }
-}
-
-/// As a task of its own: ttrpc drops a handler when the client's time is over, and a pod is not to be
-/// left half made or half gone.
-async fn whole<F: Future<Output = Result<()>> + Send + 'static>(
-    verb: &str,
-    sandbox: Arc<Sandbox>,
-    what: impl FnOnce(Arc<Sandbox>) -> F,
-) -> Result<()> {
-    tokio::spawn(what(sandbox)).await.doing(|| format!("cannot {verb} a sandbox"))?
 }
 
 /// For whoever looks closely, as JSON: `crictl inspectp`.
