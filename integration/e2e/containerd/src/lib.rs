@@ -6,12 +6,14 @@
 //! * [`container`]: a container that is removed when its handle goes out of scope.
 //! * [`image`]: busybox as an image of one layer.
 //! * [`judged`]: the shim that the tests are about.
+//! * [`rest`]: what must not be left.
 
 pub mod container;
 pub mod ctr;
 pub mod daemon;
 pub mod image;
 pub mod judged;
+pub mod rest;
 
 pub use container::Container;
 pub use ctr::{Output, ctr};

@@ -1,6 +1,9 @@
 //! What is left when all containers are removed: nothing.
 
-use e2e_containerd::{daemon, wait};
+use e2e_containerd::{
+    daemon,
+    rest::{no_cgroup, no_mount, no_shim},
+};
 
 e2e_common::tests! {
     no_shim
@@ -8,20 +11,6 @@ e2e_common::tests! {
     no_cgroup
     no_bundle
     no_socket
-}
-
-fn no_shim() {
-    wait::until("no shim", || daemon::shared().shims().is_empty().then_some(()));
-}
-
-fn no_mount() {
-    let mounts = daemon::shared().mounts();
-    assert!(mounts.is_empty(), "{mounts:?}");
-}
-
-fn no_cgroup() {
-    let cgroups = daemon::shared().cgroups();
-    assert!(cgroups.is_empty(), "{cgroups:?}");
 }
 
 fn no_bundle() {

@@ -2,11 +2,14 @@
 
 use std::fs;
 
-use e2e_containerd::{ctr, daemon::dead_sockets};
+use e2e_containerd::{
+    ctr,
+    daemon::dead_sockets,
+    rest::{no_cgroup, no_mount, no_shim},
+};
 use e2e_kubernetes::{
     call, daemon,
     message::{ListContainersRequest, ListPodSandboxRequest},
-    wait,
 };
 
 e2e_common::tests! {
@@ -25,20 +28,6 @@ fn no_pod() {
     assert!(pods.is_empty() && containers.is_empty(), "{pods:?} {containers:?}");
     assert_eq!(ctr(&["task", "ls", "-q"]).ok(), "");
     assert_eq!(ctr(&["container", "ls", "-q"]).ok(), "");
-}
-
-fn no_shim() {
-    wait::until("no shim", || daemon::shared().shims().is_empty().then_some(()));
-}
-
-fn no_mount() {
-    let mounts = daemon::shared().mounts();
-    assert!(mounts.is_empty(), "{mounts:?}");
-}
-
-fn no_cgroup() {
-    let cgroups = daemon::shared().cgroups();
-    assert!(cgroups.is_empty(), "{cgroups:?}");
 }
 
 fn no_bundle() {

@@ -2,8 +2,11 @@
 
 use std::fs;
 
-use e2e_containerd::daemon::dead_sockets;
-use e2e_kubernetes::{call, message::ListPodSandboxRequest, wait};
+use e2e_containerd::{
+    daemon::dead_sockets,
+    rest::{no_cgroup, no_mount, no_shim},
+};
+use e2e_kubernetes::{call, message::ListPodSandboxRequest};
 
 use crate::daemon;
 
@@ -19,20 +22,6 @@ e2e_common::tests! {
 fn no_pod() {
     let pods = call(ListPodSandboxRequest {}).expect("containerd answers").items;
     assert!(pods.is_empty(), "{pods:?}");
-}
-
-fn no_shim() {
-    wait::until("no shim", || daemon::shared().shims().is_empty().then_some(()));
-}
-
-fn no_mount() {
-    let mounts = daemon::shared().mounts();
-    assert!(mounts.is_empty(), "{mounts:?}");
-}
-
-fn no_cgroup() {
-    let cgroups = daemon::shared().cgroups();
-    assert!(cgroups.is_empty(), "{cgroups:?}");
 }
 
 /// Of containers and of sandboxes.
