@@ -10,7 +10,7 @@ use rustix::{
 };
 use tokio::sync::watch;
 
-use super::sink::Sink;
+use super::sink::{self, Sink};
 use crate::{
     error::{Doing, Result},
     ready::{self, Watched},
@@ -60,6 +60,8 @@ async fn drain(
             Ok(_) if turn % TURNS == 0 => tokio::task::yield_now().await,
             Ok(_) | Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => match look(from.get_ref().as_fd()) {
+                // The data have come since, and no room that is there already is announced.
+                Look::Data if sink.has_room() => {}
                 Look::Data => sink.room().await?,
                 Look::End => break,
                 Look::Nothing if *ended.borrow_and_update() => break,
@@ -115,6 +117,7 @@ async fn feed(from: &Watched, to: &Watched, pass: Move) -> Result<(), Errno> {
             Ok(_) | Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => {
                 let ready = match look(from.get_ref().as_fd()) {
+                    Look::Data if sink::has_room(to) => continue,
                     Look::Data => to.writable().await,
                     Look::End => break,
                     Look::Nothing => from.readable().await,
@@ -166,30 +169,76 @@ fn look(fd: BorrowedFd<'_>) -> Look {
 
 #[cfg(test)]
 mod tests {
-    use std::{io, sync::mpsc, thread, time::Duration};
+    use std::{
+        io::{self, Write},
+        sync::mpsc,
+        thread,
+        time::Duration,
+    };
 
     use rustix::pipe::{PipeFlags, pipe_with};
 
-    use super::*;
+    use super::{super::nonblocking, *};
 
-    /// splice(2) finds no room, and epoll(7) finds the end of the source again and again.
-    #[test]
+    /// [`output`] to a pipe on a thread of its own; the answer comes when it ends.
     #[expect(clippy::disallowed_methods, reason = "nothing clones here")]
-    fn a_full_sink_hides_no_end() {
+    fn relay(from: OwnedFd, to: OwnedFd) -> mpsc::Receiver<()> {
         let (done, is_done) = mpsc::channel();
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
-                let (from, writer) = io::pipe().expect("a pipe");
-                drop(writer);
-                let (_reader, full) = pipe_with(PipeFlags::NONBLOCK).expect("a pipe");
-                while rustix::io::write(&full, &[0; ATOM]).is_ok() {}
-                let sink = Sink::pipe(full).expect("it can be watched");
+                nonblocking(&from).expect("a pipe");
+                let sink = Sink::pipe(to).expect("it can be watched");
                 let (_going_on, ended) = watch::channel(false);
-                output(from.into(), sink, ended).expect("it can be watched").await;
+                output(from, sink, ended).expect("it can be watched").await;
             });
             done.send(()).expect("the test waits");
         });
+        is_done
+    }
+
+    /// Its writing end does not block.
+    fn full_pipe() -> (OwnedFd, OwnedFd) {
+        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK).expect("a pipe");
+        while rustix::io::write(&writer, &[0; ATOM]).is_ok() {}
+        (reader, writer)
+    }
+
+    /// splice(2) finds no room, and epoll(7) finds the end of the source again and again.
+    #[test]
+    fn a_full_sink_hides_no_end() {
+        let (from, writer) = io::pipe().expect("a pipe");
+        drop(writer);
+        let (_reader, full) = full_pipe();
+        let is_done = relay(from.into(), full);
         is_done.recv_timeout(Duration::from_secs(60)).expect("the relay ends");
+    }
+
+    /// Data that come between a move that found none and the look at their source: the room for them
+    /// has been announced long ago. Often enough for that to happen.
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "nothing clones here")]
+    fn room_that_is_there_is_not_waited_for() {
+        let (from, mut writer) = io::pipe().expect("a pipe");
+        let (reader, to) = full_pipe();
+        let is_done = relay(from.into(), to);
+        // Slower than who reads, so that nothing is full again.
+        thread::spawn(move || {
+            for number in 0..1 << 17 {
+                writer.write_all(b"x").expect("a pipe");
+                (0..number % 512).for_each(|_| std::hint::spin_loop());
+            }
+        });
+        thread::spawn(move || {
+            let mut buffer = [0; ATOM];
+            loop {
+                match rustix::io::read(&reader, &mut buffer) {
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(_) => drop(poll(&mut [PollFd::new(&reader, PollFlags::IN)], None)),
+                }
+            }
+        });
+        is_done.recv_timeout(Duration::from_secs(60)).expect("everything has gone through");
     }
 }

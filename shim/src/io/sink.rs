@@ -78,13 +78,10 @@ impl Sink {
 
     /// Whether a write of up to PIPE_BUF bytes would succeed at once and as a whole (pipe(7)).
     pub(super) fn has_room(&self) -> bool {
-        let fd = match self {
-            Self::Fifo { to, .. } | Self::Pipe(to) => to.get_ref().as_fd(),
-            Self::File(_) => return true,
-        };
-        let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
-        let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+        match self {
+            Self::Fifo { to, .. } | Self::Pipe(to) => has_room(to),
+            Self::File(_) => true,
+        }
     }
 
     pub(super) async fn room(&self) -> Result<(), Errno> {
@@ -120,6 +117,13 @@ impl Sink {
             let _ = arrivals.readable().await;
         }
     }
+}
+
+/// Or an error, which the next write tells.
+pub(super) fn has_room(to: &Watched) -> bool {
+    let mut fds = [PollFd::new(to, PollFlags::OUT)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 /// Without a reader a pipe's writing end is in error (poll(2)).
