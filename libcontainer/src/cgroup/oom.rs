@@ -1,18 +1,16 @@
 //! Watching for the kernel's out-of-memory killer: the eventfd of cgroup v1
-//! (Documentation/admin-guide/cgroup-v1/memory.rst, section 10), inotify on v2.
+//! (Documentation/admin-guide/cgroup-v1/memory.rst, section 10), POLLPRI of `memory.events` on v2
+//! (Documentation/admin-guide/cgroup-v2.rst, "Memory Interface Files").
 
-use std::{
-    mem::MaybeUninit,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
-};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::{
-    event::{EventfdFlags, eventfd},
-    fs::{OFlags, inotify},
+    event::{EventfdFlags, epoll, eventfd},
+    fs::{OFlags, SeekFrom, seek},
     io::Errno,
 };
 
-use super::dir::{Dir, value_of};
+use super::dir::{Dir, read_all, value_of};
 use crate::error::{Context, Result};
 
 /// What woke the watcher.
@@ -31,7 +29,6 @@ pub enum Oom {
 #[derive(Debug)]
 pub struct OomWatch {
     fd: OwnedFd,
-    dir: Dir,
     seen: Seen,
 }
 
@@ -39,12 +36,39 @@ pub struct OomWatch {
 enum Seen {
     /// The watched file must stay open: closing it ends the notification.
     V1 {
+        dir: Dir,
         _control: OwnedFd,
     },
     V2 {
+        memory: Changing,
+        members: Changing,
         kills: u64,
         above: Option<Above>,
     },
+}
+
+/// A file that tells by POLLPRI that it is another than when it was last read. Not by inotify: the
+/// kernel takes tens of milliseconds to close an instance of that.
+#[derive(Debug)]
+struct Changing(OwnedFd);
+
+impl Changing {
+    /// Read once, without which it would count as changed.
+    fn watched_by(epoll: &OwnedFd, dir: &Dir, file: &str) -> Result<(Self, String)> {
+        let failed = |verb, cause| dir.failed(verb, file, cause);
+        let this = dir.open_file(file, OFlags::RDONLY).map_err(|cause| failed("open", cause))?;
+        let this = Self(this);
+        let text = this.read().map_err(|cause| failed("read", cause))?;
+        epoll::add(epoll, &this.0, epoll::EventData::new_u64(0), epoll::EventFlags::PRI)
+            .map_err(|cause| failed("watch", cause))?;
+        Ok((this, text))
+    }
+
+    /// ENODEV when the cgroup is gone.
+    fn read(&self) -> Result<String, Errno> {
+        seek(&self.0, SeekFrom::Start(0))?;
+        read_all(&self.0)
+    }
 }
 
 /// The cgroup above, which counts what happens below it and outlives the watched one: systemd removes
@@ -78,19 +102,16 @@ impl OomWatch {
         let line = format!("{} {}", fd.as_raw_fd(), control.as_raw_fd());
         dir.write("cgroup.event_control", &line)
             .map_err(|cause| dir.failed("write", "cgroup.event_control", cause))?;
-        Ok(Self { fd, dir, seen: Seen::V1 { _control: control } })
+        Ok(Self { fd, seen: Seen::V1 { dir, _control: control } })
     }
 
-    pub(super) fn v2(dir: Dir) -> Result<Self> {
-        let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-        let fd = inotify::init(flags).doing(|| "cannot create an inotify instance")?;
-        for file in ["memory.events", "cgroup.events"] {
-            let path = dir.path().join(file);
-            inotify::add_watch(&fd, &path, inotify::WatchFlags::MODIFY)
-                .doing(|| format!("cannot watch {path:?}"))?;
-        }
-        let (kills, above) = (v2_kills(&dir)?, Above::of(&dir));
-        Ok(Self { fd, dir, seen: Seen::V2 { kills, above } })
+    pub(super) fn v2(dir: &Dir) -> Result<Self> {
+        let fd = epoll::create(epoll::CreateFlags::CLOEXEC)
+            .doing(|| "cannot create an epoll instance")?;
+        let (memory, events) = Changing::watched_by(&fd, dir, "memory.events")?;
+        let (members, _) = Changing::watched_by(&fd, dir, "cgroup.events")?;
+        let (kills, above) = (kills_in(&events), Above::of(dir));
+        Ok(Self { fd, seen: Seen::V2 { memory, members, kills, above } })
     }
 
     /// What has happened since the last call. Does not wait.
@@ -99,21 +120,22 @@ impl OomWatch {
     /// When the counters cannot be read, although the cgroup is there.
     pub fn look(&mut self) -> Result<Oom> {
         match &mut self.seen {
-            Seen::V1 { .. } => {
+            Seen::V1 { dir, .. } => {
                 let count = drain_eventfd(&self.fd).doing(|| "cannot read an eventfd")?;
                 // Removing the cgroup signals every eventfd of it.
-                match self.dir.exists("cgroup.event_control") {
+                match dir.exists("cgroup.event_control") {
                     false => Ok(Oom::Gone),
                     true if count == 0 => Ok(Oom::Nothing),
                     true => Ok(Oom::Happened(count)),
                 }
             }
-            Seen::V2 { kills, above } => {
-                drain_inotify(&self.fd).doing(|| "cannot read an inotify instance")?;
-                let Ok(events) = self.dir.read("cgroup.events") else { return Ok(Oom::Gone) };
+            Seen::V2 { memory, members, kills, above } => {
+                let Ok(events) = members.read() else { return Ok(Oom::Gone) };
                 // First, so that what comes between the two is left for struck_nearby.
                 let before = above.as_ref().map(Above::now);
-                let now = v2_kills(&self.dir)?;
+                let Ok(now) = memory.read().map(|text| kills_in(&text)) else {
+                    return Ok(Oom::Gone);
+                };
                 let new = now.saturating_sub(*kills);
                 *kills = now;
                 if let Some((above, before)) = above.as_mut().zip(before) {
@@ -157,13 +179,17 @@ pub(super) fn v1_kills(dir: &Dir) -> Result<u64> {
     let text = dir
         .read("memory.oom_control")
         .map_err(|cause| dir.failed("read", "memory.oom_control", cause))?;
-    Ok(value_of(&text, "oom_kill").unwrap_or(0))
+    Ok(kills_in(&text))
 }
 
 pub(super) fn v2_kills(dir: &Dir) -> Result<u64> {
     let text =
         dir.read("memory.events").map_err(|cause| dir.failed("read", "memory.events", cause))?;
-    Ok(value_of(&text, "oom_kill").unwrap_or(0))
+    Ok(kills_in(&text))
+}
+
+fn kills_in(text: &str) -> u64 {
+    value_of(text, "oom_kill").unwrap_or(0)
 }
 
 fn drain_eventfd(fd: &OwnedFd) -> Result<u64, Errno> {
@@ -172,17 +198,5 @@ fn drain_eventfd(fd: &OwnedFd) -> Result<u64, Errno> {
         Ok(_) => Ok(u64::from_ne_bytes(count)),
         Err(Errno::AGAIN) => Ok(0),
         Err(errno) => Err(errno),
-    }
-}
-
-fn drain_inotify(fd: &OwnedFd) -> Result<(), Errno> {
-    let mut buffer = [const { MaybeUninit::uninit() }; 1024];
-    let mut reader = inotify::Reader::new(fd, &mut buffer);
-    loop {
-        match reader.next() {
-            Ok(_) => {}
-            Err(Errno::AGAIN) => return Ok(()),
-            Err(errno) => return Err(errno),
-        }
     }
 }

@@ -153,7 +153,7 @@ impl Cgroup {
     pub fn oom(&self) -> Result<OomWatch> {
         match self.memory()? {
             (dir, true) => OomWatch::v1(dir),
-            (dir, false) => OomWatch::v2(dir),
+            (dir, false) => OomWatch::v2(&dir),
         }
     }
 
