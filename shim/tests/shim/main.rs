@@ -1,0 +1,9 @@
+//! The shim without a containerd: how it is started, what it answers, what it holds, and how it ends.
+
+mod clients;
+mod common;
+mod end;
+mod root;
+mod sandbox;
+mod start;
+mod task;

@@ -1,0 +1,78 @@
+//! `start`: what it makes, what it answers, and where the shim is then.
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::Path,
+};
+
+use containerd_shim_protos::{
+    api::ShutdownRequest, bootstrap_api::BootstrapResult, shim::oci::Options,
+};
+
+use crate::common::{Bundle, Shim, answer, host, needs_root, patience};
+
+#[test]
+fn a_pod_is_started_once() {
+    let shim = Shim::start();
+    let again: BootstrapResult = answer(&shim.bundle.start(None));
+    assert_eq!((again.version, &*again.protocol), (3, "ttrpc"));
+    assert_eq!(again.address, format!("unix://{}", shim.socket.display()));
+    let address = fs::read_to_string(shim.bundle.join("address")).expect("the bundle has it");
+    assert_eq!(address, again.address);
+    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!((mode(&shim.socket), mode(&shim.bundle.sockets())), (0o600, 0o700));
+}
+
+#[test]
+fn a_dead_socket_is_taken_over() {
+    let shim = Shim::start();
+    shim.kill();
+    assert!(UnixStream::connect(&shim.socket).is_err());
+    answer::<BootstrapResult>(&shim.bundle.start(None));
+    assert!(UnixStream::connect(&shim.socket).is_ok());
+    let client = shim.tasks();
+    client.shutdown(patience(), &ShutdownRequest::new()).expect("it has nothing to do");
+}
+
+#[test]
+fn a_start_with_a_damaged_bundle_says_so() {
+    let bundle = Bundle::of_container();
+    fs::write(bundle.join("config.json"), "{").expect("it is there");
+    let output = bundle.call("start", b"");
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("config.json"), "{output:?}");
+}
+
+#[test]
+fn it_is_in_the_cgroup_of_its_options() {
+    needs_root!("a cgroup");
+    let name = format!("/shim-test.{}", std::process::id());
+    let bundle = Bundle::of_container();
+    let of = Options { shim_cgroup: name.clone(), ..Default::default() };
+    let missing = bundle.start(Some(&of));
+    assert!(!missing.status.success());
+    let said = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert!(said.contains(&name) && said.contains("does not exist"), "{said}");
+    let left: Vec<_> = fs::read_dir(bundle.sockets()).into_iter().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+    // Of the v1 hierarchies one, or the only one.
+    let pids = Path::new("/sys/fs/cgroup/pids");
+    let mount = if pids.exists() { pids } else { Path::new("/sys/fs/cgroup") };
+    let cgroup = mount.join(name.trim_start_matches('/'));
+    fs::create_dir(&cgroup).expect("a cgroup");
+    let shim = Shim::start_in(bundle, Some(&of));
+    let inside = fs::read_to_string(cgroup.join("cgroup.procs")).expect("a cgroup");
+    assert_eq!(inside.trim(), shim.pid.to_string());
+    shim.ends_when_asked();
+    fs::remove_dir(cgroup).expect("nobody is left in it");
+}
+
+/// Sooner than containerd, whose child `start` is, and later than any container.
+#[test]
+fn it_is_killed_for_memory_before_containerd() {
+    let score = |pid| -> i32 { host::proc(pid, "oom_score_adj").trim().parse().expect("a number") };
+    let shim = Shim::start();
+    shim.is_well();
+    assert_eq!(score(shim.pid), (score(std::process::id()) + 1).min(1000));
+}

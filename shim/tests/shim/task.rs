@@ -1,0 +1,137 @@
+//! The task service: what it refuses, and the life of a container and of what is executed in it.
+
+use std::fs;
+
+use containerd_shim_protos::{
+    api::{
+        CheckpointTaskRequest, CreateTaskRequest, DeleteRequest, ExecProcessRequest, KillRequest,
+        StartRequest, WaitRequest,
+    },
+    shim::oci::Options,
+    ttrpc::Code,
+};
+use protobuf::well_known_types::any::Any;
+use serde_json::json;
+
+use crate::common::{Shim, code, host, packed, patience, refused};
+
+#[test]
+fn a_create_that_cannot_be_is_refused_with_a_reason() {
+    let shim = Shim::start();
+    let of =
+        |options: Any| CreateTaskRequest { options: Some(options).into(), ..Default::default() };
+    let with = |binary_name: &str| {
+        of(packed(&Options { binary_name: binary_name.into(), ..Default::default() }))
+    };
+    let unknown = Any { type_url: "io.gvisor.Options".into(), ..Default::default() };
+    refused(shim.create(of(unknown)), Code::INVALID_ARGUMENT, "io.gvisor.Options");
+    refused(shim.create(with("/bin/true")), Code::FAILED_PRECONDITION, "is not rtn");
+    refused(shim.create(with("/missing/rtn")), Code::NOT_FOUND, "/missing/rtn");
+    let checkpoint = CreateTaskRequest { checkpoint: "/c".into(), ..Default::default() };
+    assert_eq!(code(shim.create(checkpoint)), Code::UNIMPLEMENTED);
+    shim.is_well();
+}
+
+#[test]
+fn a_stream_that_cannot_be_opened_is_refused() {
+    let shim = Shim::start();
+    let stdout = |stdout: &str| CreateTaskRequest { stdout: stdout.into(), ..Default::default() };
+    refused(shim.create(stdout("/missing/fifo")), Code::NOT_FOUND, "/missing/fifo");
+    assert_eq!(code(shim.create(stdout("tcp://host:1"))), Code::INVALID_ARGUMENT);
+    let logger = shim.create(stdout("binary-v2:///bin/true"));
+    refused(logger, Code::FAILED_PRECONDITION, "before it was ready");
+    shim.is_well();
+}
+
+/// Has the shim's bundle be one of a container that sleeps, with hooks that tell of themselves.
+fn furnish(shim: &Shim) -> Option<CreateTaskRequest> {
+    let binary_name = host::runtime()?.to_string_lossy().into_owned();
+    let bundle = &shim.bundle;
+    host::make_root(bundle);
+    let hook = |name: &str| {
+        let path = bundle.join(name);
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", format!("cat >{path:?}")]}])
+    };
+    let config = json!({
+        "ociVersion": "1.2.0",
+        "root": {"path": "rootfs"},
+        "process": {"args": ["/bin/busybox", "sleep", "1000"], "cwd": "/", "user": {}},
+        "hooks": {"createRuntime": hook("created"), "poststop": hook("stopped")},
+        "linux": {
+            "cgroupsPath": format!("/{}", bundle.file_name()?.to_string_lossy()),
+            "namespaces": [{"type": "pid"}, {"type": "mount"}],
+        },
+    });
+    fs::write(bundle.join("config.json"), config.to_string()).expect("config.json");
+    let options = packed(&Options { binary_name, ..bundle.options() });
+    Some(CreateTaskRequest { options: Some(options).into(), ..Default::default() })
+}
+
+fn exec(id: &str, stdin: &str) -> ExecProcessRequest {
+    let process = json!({"args": ["/bin/busybox", "true"], "cwd": "/", "user": {}});
+    let value = process.to_string().into_bytes();
+    ExecProcessRequest {
+        id: "c1".into(),
+        exec_id: id.into(),
+        stdin: stdin.into(),
+        spec: Some(Any { value, ..Default::default() }).into(),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn a_container_has_one_life() {
+    let shim = Shim::start();
+    let Some(create) = furnish(&shim) else { return };
+    let client = shim.tasks();
+    let id = || "c1".to_owned();
+    let start = StartRequest { id: id(), ..Default::default() };
+    let delete = DeleteRequest { id: id(), ..Default::default() };
+    let kill = KillRequest { id: id(), signal: 9, ..Default::default() };
+    let pid = shim.create(create.clone()).expect("it is made").pid;
+    assert_eq!(code(shim.create(create)), Code::ALREADY_EXISTS);
+    assert_eq!(client.start(patience(), &start).expect("it starts").pid, pid);
+    assert_eq!(code(client.start(patience(), &start)), Code::FAILED_PRECONDITION);
+    assert_eq!(code(client.delete(patience(), &delete)), Code::FAILED_PRECONDITION);
+    let checkpoint = CheckpointTaskRequest { id: id(), ..Default::default() };
+    assert_eq!(code(client.checkpoint(patience(), &checkpoint)), Code::UNIMPLEMENTED);
+    client.kill(patience(), &kill).expect("it runs");
+    let wait = WaitRequest { id: id(), ..Default::default() };
+    assert_eq!(client.wait(patience(), &wait).expect("it ends").exit_status, 137);
+    assert_eq!(code(client.start(patience(), &start)), Code::FAILED_PRECONDITION);
+    assert_eq!(code(client.kill(patience(), &kill)), Code::NOT_FOUND);
+    assert_eq!(code(client.exec(patience(), &exec("late", ""))), Code::FAILED_PRECONDITION);
+    assert_eq!(client.delete(patience(), &delete).expect("it has ended").pid, pid);
+    assert_eq!(code(client.delete(patience(), &delete)), Code::NOT_FOUND);
+    for hook in ["created", "stopped"] {
+        let state = fs::read_to_string(shim.bundle.join(hook)).expect("the hook has run");
+        assert!(state.contains("\"id\":\"c1\""), "{hook}: {state}");
+    }
+    shim.ends_when_asked();
+}
+
+#[test]
+fn an_exec_that_cannot_be_leaves_the_container_alone() {
+    let shim = Shim::start();
+    let Some(create) = furnish(&shim) else { return };
+    let client = shim.tasks();
+    shim.create(create).expect("it is made");
+    let start = |exec_id: &str| StartRequest {
+        id: "c1".into(),
+        exec_id: exec_id.into(),
+        ..Default::default()
+    };
+    client.start(patience(), &start("")).expect("it starts");
+    client.exec(patience(), &exec("e1", "/missing/fifo")).expect("it is only noted");
+    assert_eq!(code(client.exec(patience(), &exec("e1", ""))), Code::ALREADY_EXISTS);
+    refused(client.start(patience(), &start("e1")), Code::NOT_FOUND, "/missing/fifo");
+    client.exec(patience(), &exec("e2", "")).expect("it is noted");
+    client.start(patience(), &start("e2")).expect("it starts");
+    let wait = WaitRequest { id: "c1".into(), exec_id: "e2".into(), ..Default::default() };
+    assert_eq!(client.wait(patience(), &wait).expect("it ends").exit_status, 0);
+    // What a shim leaves that is killed now, the other program removes.
+    shim.kill();
+    shim.bundle.delete();
+    assert!(!shim.bundle.join("states/tests/c1").exists());
+    assert!(!shim.socket.exists());
+}
