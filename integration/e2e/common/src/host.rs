@@ -6,6 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, kill_process},
+};
+
 /// Why a test cannot say anything on this machine.
 #[derive(Debug)]
 pub struct Skip(pub String);
@@ -136,6 +141,14 @@ pub fn block_device() -> Option<(PathBuf, String)> {
         (node.exists() && entry.path().join("device").exists())
             .then(|| (node, number.trim_end().to_owned()))
     })
+}
+
+/// Kills a process.
+///
+/// # Errors
+/// Those of kill(2): it may have ended by itself.
+pub fn kill(pid: u32) -> rustix::io::Result<()> {
+    kill_process(Pid::from_raw(pid.cast_signed()).ok_or(Errno::SRCH)?, Signal::KILL)
 }
 
 /// All processes of this machine.

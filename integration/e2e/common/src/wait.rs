@@ -15,7 +15,7 @@ use rustix::{
 /// Enough for any single step of a test on a machine that builds at the same time, or is emulated.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
-/// How long [`until`] lets pass between two looks.
+/// Between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Waits until `fd` is readable, hung up or in error; false when `deadline` passed first.
@@ -51,20 +51,25 @@ pub fn exit(child: &mut Child, patience: Duration) -> io::Result<Option<ExitStat
 /// Looks until `found` has an answer, and fails the test with `what` when it never has.
 #[track_caller]
 pub fn until<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    within(PATIENCE, &mut found).unwrap_or_else(|| panic!("not within {PATIENCE:?}: {what}"))
+}
+
+/// Looks until `found` has an answer, or `patience` has passed.
+pub fn within<T>(patience: Duration, mut found: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + patience;
     loop {
-        if let Some(answer) = found() {
+        let answer = found();
+        if answer.is_some() || Instant::now() >= deadline {
             return answer;
         }
-        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
-        pause();
+        pause(PAUSE);
     }
 }
 
-/// For states that the kernel announces by no event.
-fn pause() {
+/// For states that the kernel announces by no event, and for moments that are as good as any other.
+pub fn pause(duration: Duration) {
     // poll(2) on nothing never fails but for EINTR, which only shortens the pause.
-    let _ = poll(&mut [], Some(&timespec(PAUSE)));
+    let _ = poll(&mut [], Some(&timespec(duration)));
 }
 
 fn timespec(duration: Duration) -> Timespec {

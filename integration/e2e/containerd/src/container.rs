@@ -8,11 +8,13 @@ use std::{
 use e2e_common::cgroup;
 
 use crate::{
-    ctr::{Output, ctr},
+    ctr::{self, Output, Running, ctr},
     daemon,
     image::IMAGE,
     wait,
 };
+
+const IDLE: &[&str] = &["sleep", "10000"];
 
 /// A container with its task; both are removed with this.
 #[derive(Debug)]
@@ -41,6 +43,28 @@ fn line<'a>(
     [&["run"], first, &runtime, shares(), flags, &[IMAGE, name], words].concat()
 }
 
+/// Begins to make the container `name`, which sleeps: `ctr run -d FLAGS IMAGE NAME sleep 10000`.
+pub fn begin(name: &str, flags: &[&str]) -> Running {
+    let mut command = ctr::command();
+    command.args(line(&["-d"], flags, name, IDLE));
+    Running::start(command, b"")
+}
+
+/// Removes the container `name`, of which there may be anything or nothing.
+#[track_caller]
+pub fn remove(name: &str) {
+    // It may have none, or be gone.
+    ctr(&["task", "rm", "--force", name]);
+    wait::until("the name is free", || {
+        let output = ctr(&["container", "rm", name]);
+        let free = output.status == Some(0) || output.err().contains("not found");
+        // What is being made when its maker dies has a task a moment later.
+        (free || ctr(&["task", "rm", "--force", name]).status.is_none()).then_some(())
+    });
+    // `ctr` makes it before the container, and may not get further.
+    ctr(&["snapshots", "rm", name]);
+}
+
 /// `ctr` sets a weight of the processor unless it is told not to, where there may be none to set.
 pub fn shares() -> &'static [&'static str] {
     match cgroup::has("cpu") {
@@ -53,7 +77,7 @@ impl Container {
     /// One that sleeps, with nobody attached.
     #[track_caller]
     pub fn idle() -> Self {
-        Self::start(&[], &["sleep", "10000"])
+        Self::start(&[], IDLE)
     }
 
     /// `ctr run -d FLAGS IMAGE NAME WORDS`.
@@ -78,7 +102,7 @@ impl Container {
     pub fn exec_with(&self, flags: &[&str], words: &[&str], input: &[u8]) -> Output {
         let id = name("e");
         let line = [&["task", "exec", "--exec-id", &id], flags, &[self.name()], words].concat();
-        crate::ctr::feed(&line, input)
+        ctr::feed(&line, input)
     }
 
     /// `ctr task VERB FLAGS NAME`.

@@ -6,7 +6,8 @@
 //! * [`container`]: a container that is removed when its handle goes out of scope.
 //! * [`image`]: busybox as an image of one layer.
 //! * [`judged`]: the shim that the tests are about.
-//! * [`rest`]: what must not be left.
+//! * [`rest`]: what must not be left of all of them, [`traces`] of one.
+//! * [`victim`]: a runtime that is killed while it works.
 
 pub mod container;
 pub mod ctr;
@@ -14,6 +15,8 @@ pub mod daemon;
 pub mod image;
 pub mod judged;
 pub mod rest;
+pub mod traces;
+pub mod victim;
 
 pub use container::Container;
 pub use ctr::{Output, ctr};

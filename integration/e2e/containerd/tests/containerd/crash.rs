@@ -3,18 +3,18 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::Command,
     time::{Duration, Instant},
 };
 
 use e2e_common::{Running, host};
-use e2e_containerd::{Container, container, ctr, daemon, image::IMAGE, wait};
-use rustix::{
-    event::{Timespec, poll},
-    process::{Pid, Signal, kill_process},
+use e2e_containerd::{
+    container::{self, begin, remove},
+    ctr, daemon,
+    traces::{self, nothing_is_left},
+    victim::Victim,
+    wait,
 };
+use rustix::process::Signal;
 
 e2e_common::tests! {
     a_hundred_come_and_go
@@ -65,151 +65,11 @@ fn duration(what: impl FnOnce()) -> Duration {
     begin.elapsed()
 }
 
-fn sleep(delay: Duration) {
-    // Nothing to wait for: any moment will do.
-    let delay = Timespec { tv_sec: 0, tv_nsec: i64::from(delay.subsec_nanos()) };
-    let _ = poll(&mut [], Some(&delay));
-}
-
-fn run(name: &str, flags: &[&str]) -> Running {
-    let mut command = ctr::command();
-    command.args(["run", "-d", "--runtime", daemon::shared().runtime()]).args(container::shares());
-    command.args(flags).args([IMAGE, name, "sleep", "10000"]);
-    Running::start(command, b"")
-}
-
-fn remove(name: &str) {
-    // It may have none, or be gone.
-    ctr::ctr(&["task", "rm", "--force", name]);
-    wait::until("the name is free", || {
-        let output = ctr::ctr(&["container", "rm", name]);
-        let free = output.status == Some(0) || output.err().contains("not found");
-        // What is being made when its maker dies has a task a moment later.
-        (free || ctr::ctr(&["task", "rm", "--force", name]).status.is_none()).then_some(())
-    });
-    // `ctr` makes it before the container, and may not get further.
-    ctr::ctr(&["snapshots", "rm", name]);
-}
-
-/// Whatever there is of a container on the host.
-fn traces(name: &str) -> Vec<String> {
-    let daemon = daemon::shared();
-    let cgroup = format!("/{}/{name}", daemon.namespace());
-    let inside = |pid: &u32| host::proc(*pid, "cgroup").lines().any(|line| line.ends_with(&cgroup));
-    let alive = |pid: &u32| host::is_alive(*pid);
-    let processes = host::processes().into_iter().filter(inside).filter(alive);
-    let processes = processes.map(|pid| format!("process {pid} {:?}", host::command_line(pid)));
-    let shims = shims(name).into_iter().map(|pid| format!("shim {pid}"));
-    let bundle = daemon.bundles().join(name);
-    let in_bundle = bundle.display().to_string();
-    let mounts = daemon.mounts().into_iter().filter(|line| line.contains(&in_bundle));
-    let cgroups = daemon.cgroups().into_iter().filter(|path| path.ends_with(name));
-    let states = ["rtn", "runc"].map(|runtime| {
-        Path::new("/run/containerd").join(runtime).join(daemon.namespace()).join(name)
-    });
-    let paths = states.into_iter().chain([bundle]).filter(|path| path.exists()).chain(cgroups);
-    let paths = paths.map(|path| path.display().to_string());
-    processes.chain(shims).chain(mounts).chain(paths).collect()
-}
-
-fn shims(name: &str) -> Vec<u32> {
-    let of = |pid: &u32| host::command_line(*pid).windows(2).any(|pair| pair == ["-id", name]);
-    daemon::shared().shims().into_iter().filter(of).collect()
-}
-
-#[track_caller]
-fn nothing_is_left(name: &str, when: Duration) {
-    let is_rtn = daemon::shared().is_rtn();
-    let deadline = Instant::now() + Duration::from_secs(if is_rtn { 20 } else { 3 });
-    while !traces(name).is_empty() {
-        if !is_rtn && Instant::now() > deadline {
-            return sweep(name);
-        }
-        assert!(Instant::now() < deadline, "{name}, after {when:?}: {:#?}", traces(name));
-        sleep(Duration::from_millis(10));
-    }
-}
-
-/// containerd's own shim leaves a container or a cgroup of runc's that died early, and itself where it
-/// was started and never told what to create.
-fn sweep(name: &str) {
-    shims(name).into_iter().for_each(kill);
-    let daemon = daemon::shared();
-    let mut runc = Command::new("runc");
-    runc.arg("--root").arg(Path::new("/run/containerd/runc").join(daemon.namespace()));
-    runc.args(["delete", "--force", name]);
-    Running::start(runc, b"").end();
-    for cgroup in daemon.cgroups().into_iter().filter(|path| path.ends_with(name)) {
-        wait::until("its processes end", || fs::remove_dir(&cgroup).ok());
-    }
-    let bundle = daemon.bundles().join(name);
-    // Whether there is a mount, or still a bundle, depends on the moment.
-    let _ = rustix::mount::unmount(bundle.join("rootfs"), rustix::mount::UnmountFlags::DETACH);
-    let _ = fs::remove_dir_all(bundle);
-}
-
 fn is_usable(name: &str, flags: &[&str]) {
-    run(name, flags).end().code(0);
+    begin(name, flags).end().code(0);
     let words = ["task", "exec", "--exec-id", "check", name, "echo", "inside"];
     assert_eq!(ctr::ctr(&words).ok(), "inside");
     remove(name);
-}
-
-/// The one that the shim would use.
-fn runtime() -> PathBuf {
-    match daemon::shared().is_rtn() {
-        true => {
-            let container = Container::idle();
-            fs::read_link(format!("/proc/{}/exe", container.shim()))
-                .expect("a program")
-                .with_file_name("rtn")
-        }
-        false => "runc".into(),
-    }
-}
-
-/// A runtime that is killed, when it is called for `verb`, as long after its start as the file says.
-struct Victim {
-    delay: PathBuf,
-    flags: [String; 2],
-}
-
-impl Victim {
-    fn of(verb: &str) -> Self {
-        let directory = daemon::shared().directory().join(container::name("victim"));
-        fs::create_dir_all(&directory).expect("a directory");
-        let (script, delay) = (directory.join("runtime"), directory.join("delay"));
-        let runtime = runtime();
-        let text = format!(
-            "#!/bin/sh\ncase \" $* \" in\n*\" {verb} \"*) read -r delay <{delay:?}\n\
-             [ \"$delay\" != - ] || exec {runtime:?} \"$@\"\n\
-             {runtime:?} \"$@\" & pid=$!; busybox usleep \"$delay\"; kill -9 $pid 2>/dev/null; wait $pid ;;\n\
-             *) exec {runtime:?} \"$@\" ;;\nesac\n"
-        );
-        fs::write(&script, text).expect("a script");
-        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("an owner");
-        let options = directory.join("options.toml");
-        fs::write(&options, format!("BinaryName = {script:?}\n")).expect("a file");
-        let [flag, file] = match daemon::shared().is_rtn() {
-            true => ["--runtime-config-path", &options.to_string_lossy()].map(str::to_owned),
-            false => ["--runc-binary", &script.to_string_lossy()].map(str::to_owned),
-        };
-        let victim = Self { delay, flags: [flag, file] };
-        victim.spare();
-        victim
-    }
-
-    fn flags(&self) -> [&str; 2] {
-        self.flags.each_ref().map(String::as_str)
-    }
-
-    fn spare(&self) {
-        fs::write(&self.delay, "-\n").expect("a file");
-    }
-
-    fn kill_after(&self, delay: Duration) {
-        fs::write(&self.delay, format!("{}\n", delay.as_micros())).expect("a file");
-    }
 }
 
 /// Longer than `create` and `exec` take.
@@ -220,7 +80,7 @@ fn the_runtime_is_killed_while_it_creates() {
     let name = container::name("killed");
     for delay in delays(WORK) {
         victim.kill_after(delay);
-        run(&name, &victim.flags()).end();
+        begin(&name, &victim.flags()).end();
         remove(&name);
         nothing_is_left(&name, delay);
     }
@@ -231,7 +91,7 @@ fn the_runtime_is_killed_while_it_creates() {
 fn the_runtime_is_killed_while_it_executes() {
     let victim = Victim::of("exec");
     let name = container::name("killed");
-    run(&name, &victim.flags()).end().code(0);
+    begin(&name, &victim.flags()).end().code(0);
     for (number, delay) in delays(WORK).enumerate() {
         victim.kill_after(delay);
         let id = format!("e{number}");
@@ -244,60 +104,85 @@ fn the_runtime_is_killed_while_it_executes() {
     nothing_is_left(&name, WORK);
 }
 
-fn the_shim_is_killed_while_a_container_is_made() {
+/// Who is killed.
+#[derive(Clone, Copy)]
+enum Who {
+    Shim,
+    Containerd,
+}
+
+impl Who {
+    fn is_killed(self, name: &str) {
+        match self {
+            Self::Shim => traces::kill_shims(name),
+            Self::Containerd => daemon::shared().down(Signal::KILL),
+        }
+    }
+
+    fn comes_back(self) {
+        match self {
+            // Another one is started when it is asked for.
+            Self::Shim => {}
+            Self::Containerd => daemon::shared().up(),
+        }
+    }
+}
+
+/// What is being done to a container meanwhile.
+#[derive(Clone, Copy)]
+enum Work {
+    Making,
+    Removing,
+}
+
+impl Work {
+    /// What has to be there before.
+    fn prepare(self, name: &str) {
+        match self {
+            Self::Making => {}
+            Self::Removing => drop(begin(name, &[]).end().ok()),
+        }
+    }
+
+    fn begin(self, name: &str) -> Running {
+        match self {
+            Self::Making => begin(name, &[]),
+            Self::Removing => {
+                let mut command = ctr::command();
+                command.args(["task", "rm", "--force", name]);
+                Running::start(command, b"")
+            }
+        }
+    }
+}
+
+/// `who` is killed at every moment of `work`.
+fn killed(who: Who, work: Work) {
     let name = container::name("killed");
-    let whole = duration(|| {
-        run(&name, &[]).end().code(0);
-    });
+    work.prepare(&name);
+    let whole = duration(|| drop(work.begin(&name).end().ok()));
     remove(&name);
     for delay in delays(whole) {
-        let running = run(&name, &[]);
-        sleep(delay);
-        shims(&name).into_iter().for_each(kill);
+        work.prepare(&name);
+        let running = work.begin(&name);
+        wait::pause(delay);
+        who.is_killed(&name);
         running.end();
+        who.comes_back();
         remove(&name);
         nothing_is_left(&name, delay);
     }
     is_usable(&name, &[]);
+}
+
+fn the_shim_is_killed_while_a_container_is_made() {
+    killed(Who::Shim, Work::Making);
 }
 
 fn the_shim_is_killed_while_a_container_is_removed() {
-    let name = container::name("killed");
-    run(&name, &[]).end().code(0);
-    let whole = duration(|| remove(&name));
-    for delay in delays(whole) {
-        run(&name, &[]).end().code(0);
-        let mut command = ctr::command();
-        command.args(["task", "rm", "--force", &name]);
-        let removing = Running::start(command, b"");
-        sleep(delay);
-        shims(&name).into_iter().for_each(kill);
-        removing.end();
-        remove(&name);
-        nothing_is_left(&name, delay);
-    }
-    is_usable(&name, &[]);
+    killed(Who::Shim, Work::Removing);
 }
 
 fn containerd_is_killed_while_a_container_is_made() {
-    let name = container::name("killed");
-    let whole = duration(|| {
-        run(&name, &[]).end().code(0);
-    });
-    remove(&name);
-    for delay in delays(whole) {
-        let running = run(&name, &[]);
-        sleep(delay);
-        daemon::shared().down(Signal::KILL);
-        running.end();
-        daemon::shared().up();
-        remove(&name);
-        nothing_is_left(&name, delay);
-    }
-    is_usable(&name, &[]);
-}
-
-fn kill(pid: u32) {
-    // It may have ended by itself.
-    let _ = kill_process(Pid::from_raw(pid.cast_signed()).expect("a pid"), Signal::KILL);
+    killed(Who::Containerd, Work::Making);
 }

@@ -2,17 +2,12 @@
 
 use e2e_common::host;
 use e2e_containerd::{Container, daemon, wait};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 e2e_common::tests! {
     containerd_dies_and_comes_back
     an_exit_while_containerd_is_away
     the_shim_dies
-}
-
-fn kill(pid: u32) {
-    let pid = Pid::from_raw(pid as i32).expect("a pid");
-    kill_process(pid, Signal::KILL).expect("it is there");
 }
 
 fn containerd_dies_and_comes_back() {
@@ -29,7 +24,7 @@ fn an_exit_while_containerd_is_away() {
     let container = Container::idle();
     let pid = container.pid();
     daemon::shared().down(Signal::TERM);
-    kill(pid);
+    host::kill(pid).expect("it is there");
     wait::until("it ends", || (!host::is_alive(pid)).then_some(()));
     daemon::shared().up();
     // Since 1.7 containerd removes what it finds without a process; before, it lists that.
@@ -47,7 +42,7 @@ fn an_exit_while_containerd_is_away() {
 fn the_shim_dies() {
     let container = Container::idle();
     let (pid, shim) = (container.pid(), container.shim());
-    kill(shim);
+    host::kill(shim).expect("it is there");
     wait::until("it ends with its shim", || (!host::is_alive(pid)).then_some(()));
     wait::until("containerd forgets it", || container.listed().is_none().then_some(()));
     wait::until("its bundle is gone", || (!container.bundle().exists()).then_some(()));

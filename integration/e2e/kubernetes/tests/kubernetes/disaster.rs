@@ -6,17 +6,12 @@ use e2e_kubernetes::{
     message::{ContainerState, PodSandboxState},
     wait,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 e2e_common::tests! {
     pods_go_on
     ends_are_told
     a_shim_dies
-}
-
-fn kill(pid: u32) {
-    let pid = Pid::from_raw(pid as i32).expect("a pid");
-    kill_process(pid, Signal::KILL).expect("it is there");
 }
 
 fn pods_go_on() {
@@ -41,7 +36,7 @@ fn ends_are_told() {
     let other = pod.idle();
     let pid = container.pid();
     daemon::shared().down(Signal::KILL);
-    kill(pid);
+    host::kill(pid).expect("it is there");
     wait::until("it ends", || (!host::is_alive(pid)).then_some(()));
     daemon::up();
     // With its own shim containerd 2 finds no process, and does not ask for the exit.
@@ -59,7 +54,7 @@ fn a_shim_dies() -> Result<(), Skip> {
     let pod = Pod::run();
     let container = pod.idle();
     let pids = [pod.pid(), container.pid()];
-    kill(host::status(pod.pid(), "PPid").parse().expect("a number"));
+    host::kill(host::status(pod.pid(), "PPid").parse().expect("a number")).expect("it is there");
     wait::until("all end with their shim", || {
         pids.iter().all(|pid| !host::is_alive(*pid)).then_some(())
     });

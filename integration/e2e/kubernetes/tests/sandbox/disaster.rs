@@ -6,7 +6,7 @@ use e2e_kubernetes::{
     message::{ContainerState, ListPodSandboxRequest, PodSandboxState},
     wait,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use crate::{
     daemon,
@@ -17,11 +17,6 @@ e2e_common::tests! {
     pods_go_on
     ends_are_told
     a_shim_dies
-}
-
-fn kill(pid: u32) {
-    let pid = Pid::from_raw(pid as i32).expect("a pid");
-    kill_process(pid, Signal::KILL).expect("it is there");
 }
 
 /// Starts containerd again, and waits for its CRI, which is the last to answer.
@@ -54,7 +49,7 @@ fn ends_are_told() {
     let other = pod.idle();
     let pid = container.pid();
     daemon::shared().down(Signal::KILL);
-    kill(pid);
+    host::kill(pid).expect("it is there");
     wait::until("it ends", || (!host::is_alive(pid)).then_some(()));
     up();
     assert_eq!(container.ended().exit_code, 128 + 9);
@@ -67,7 +62,7 @@ fn a_shim_dies() {
     let pod = pod();
     let (first, second) = (pod.idle(), pod.idle());
     let pids = [first.pid(), second.pid()];
-    kill(shim(&first));
+    host::kill(shim(&first)).expect("it is there");
     wait::until("all end with their shim", || {
         pids.iter().all(|pid| !host::is_alive(*pid)).then_some(())
     });
