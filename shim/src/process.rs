@@ -61,6 +61,11 @@ impl Process {
         now.child.is_some() && now.exit.is_none()
     }
 
+    /// Whether it has, be it known here already or not.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.child().is_some_and(|child| child.has_ended())
+    }
+
     /// 0 before there is one.
     pub(crate) fn pid(&self) -> i32 {
         lock(&self.now).child.as_ref().map_or(0, |child| child.pid)

@@ -142,8 +142,12 @@ impl Service {
                 ..Default::default()
             })
         };
-        let mut pids = task.container()?.cgroup().pids()?;
-        if pids.is_empty() && task.init.exit().is_some() {
+        let mut pids = match task.container()?.cgroup().pids() {
+            // systemd removes a cgroup with its last process.
+            Err(_) if task.init.has_ended() => Vec::new(),
+            pids => pids?,
+        };
+        if pids.is_empty() && task.init.has_ended() {
             // A containerd that comes back takes a shim whose container has no process for one that
             // it lost, and deletes it: nobody would hear how it ended.
             pids.push(task.init.pid());

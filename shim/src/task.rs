@@ -156,7 +156,11 @@ impl Task {
         // A frozen process has to be thawed to die, and others have to be found to die with it.
         let frozen_or_many = process.state() == State::Paused || !self.config.has_own_pids();
         match process.is_init() && (all || (signal == libc::SIGKILL && frozen_or_many)) {
-            true => self.kill_all(signal).await,
+            // With its last process a cgroup can go while it is looked for.
+            true => self.kill_all(signal).await.or_else(|fault| match process.has_ended() {
+                true => process.signal(signal),
+                false => Err(fault),
+            }),
             false => process.signal(signal),
         }
     }

@@ -1,15 +1,16 @@
 //! The task service: what it refuses, and the life of a container and of what is executed in it.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use containerd_shim_protos::{
     api::{
         CheckpointTaskRequest, CreateTaskRequest, DeleteRequest, ExecProcessRequest, KillRequest,
-        StartRequest, WaitRequest,
+        PidsRequest, StartRequest, WaitRequest,
     },
     shim::oci::Options,
     ttrpc::Code,
 };
+use libcontainer::container::Container;
 use protobuf::well_known_types::any::Any;
 use serde_json::json;
 
@@ -134,4 +135,69 @@ fn an_exec_that_cannot_be_leaves_the_container_alone() {
     shim.bundle.delete();
     assert!(!shim.bundle.join("states/tests/c1").exists());
     assert!(!shim.socket.exists());
+}
+
+/// Has the shim's container started, and returns its pid and the directories of its cgroup.
+fn run(shim: &Shim, create: CreateTaskRequest) -> (u32, Vec<PathBuf>) {
+    let pid = shim.create(create).expect("it is made").pid;
+    let start = StartRequest { id: "c1".into(), ..Default::default() };
+    shim.tasks().start(patience(), &start).expect("it starts");
+    let states = PathBuf::from(shim.bundle.options().root).join("tests");
+    let container = Container::load(&states, "c1").expect("it is there");
+    (pid, container.cgroup().paths().into_values().collect())
+}
+
+/// systemd removes a cgroup with its last process. A containerd that comes back and hears of no
+/// process takes the container for lost.
+#[test]
+fn an_ended_container_without_its_cgroup_still_has_its_first_process() {
+    let shim = Shim::start();
+    let Some(create) = furnish(&shim) else { return };
+    let (pid, cgroups) = run(&shim, create);
+    let client = shim.tasks();
+    let kill = KillRequest { id: "c1".into(), signal: 9, ..Default::default() };
+    client.kill(patience(), &kill).expect("it runs");
+    let wait = WaitRequest { id: "c1".into(), ..Default::default() };
+    assert_eq!(client.wait(patience(), &wait).expect("it ends").exit_status, 137);
+    cgroups.iter().for_each(|dir| fs::remove_dir(dir).expect("it is empty"));
+    let pids = PidsRequest { id: "c1".into(), ..Default::default() };
+    let pids = client.pids(patience(), &pids).expect("it is not deleted yet").processes;
+    assert_eq!(pids.iter().map(|process| process.pid).collect::<Vec<_>>(), [pid]);
+    let delete = DeleteRequest { id: "c1".into(), ..Default::default() };
+    client.delete(patience(), &delete).expect("it has ended");
+    shim.ends_when_asked();
+}
+
+/// The container ends, and its cgroup goes, while the runtime that is to kill it starts.
+#[test]
+fn what_has_ended_while_it_was_to_be_killed_is_no_failure() {
+    let shim = Shim::start();
+    let Some(runtime) = host::runtime() else { return };
+    let Some(create) = furnish(&shim) else { return };
+    let (script, cgroups) = (shim.bundle.join("runtime"), shim.bundle.join("cgroups"));
+    let text = format!(
+        "#!/bin/sh\ncase \" $* \" in *\" kill \"*)\n\
+         /bin/busybox kill -9 $(cat init.pid)\n\
+         while read -r dir; do while [ -d $dir ]; do rmdir $dir 2>/dev/null; done; done <{cgroups:?}\n\
+         esac\nexec {runtime:?} \"$@\"\n"
+    );
+    fs::write(&script, text).expect("a script");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("its owner");
+    let binary_name = script.display().to_string();
+    let options = packed(&Options { binary_name, ..shim.bundle.options() });
+    let (_, dirs) = run(&shim, CreateTaskRequest { options: Some(options).into(), ..create });
+    let lines: String = dirs.iter().map(|dir| format!("{}\n", dir.display())).collect();
+    fs::write(&cgroups, lines).expect("a list");
+    let client = shim.tasks();
+    let kill = KillRequest { id: "c1".into(), signal: 9, all: true, ..Default::default() };
+    // Whether it is reaped already is all the same.
+    match client.kill(patience(), &kill) {
+        Ok(_) => {}
+        answer => assert_eq!(code(answer), Code::NOT_FOUND),
+    }
+    let wait = WaitRequest { id: "c1".into(), ..Default::default() };
+    assert_eq!(client.wait(patience(), &wait).expect("it ends").exit_status, 137);
+    let delete = DeleteRequest { id: "c1".into(), ..Default::default() };
+    client.delete(patience(), &delete).expect("it has ended");
+    shim.ends_when_asked();
 }
