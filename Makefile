@@ -38,7 +38,7 @@ SUITES_SYSTEMD := $(MODES) integration-nocgroup conformance docker docker-cgroup
 ONLY_OPTION = $(if $(ONLY),--only '$(ONLY)')
 # These judge files that are there without any controller, too, and what is in them with one.
 # A pod needs the controller cpu.
-CGROUP_TESTS := ^(cgroups_v2|cgroups_v2_place|systemd|rootless_systemd|update_events)::|^kubernetes::(resources::(memory|updated|the_cgroup|figures_of_a_pod)|ends::(no_memory|a_pod_l)|pods::several)
+CGROUP_TESTS := ^(cgroups_v2|cgroups_v2_place|systemd|rootless_systemd|update_events)::|^kubernetes::(resources::(memory|updated|the_cgroup|figures_of_a_pod)|ends::(no_memory|a_pod_l)|pods::several|disaster::)
 # Whose kernel an emulated machine has.
 KERNEL ?= trixie
 
