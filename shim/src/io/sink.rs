@@ -27,6 +27,8 @@ pub(super) enum Sink {
         /// breaks nothing, and what nobody has read yet stays.
         back: OwnedFd,
         path: PathBuf,
+        /// Whether there was a reader at the beginning.
+        had_reader: bool,
     },
     /// To a program that was started for it.
     Pipe(Watched),
@@ -48,11 +50,16 @@ impl Sink {
         let doing = || format!("cannot open {path:?}");
         let open =
             |flags| openat(CWD, &path, flags | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty());
-        // In this order, so that opening the writing end does not fail for lack of a reader.
+        // Without a reader it cannot be opened for writing alone.
+        let to = match open(OFlags::WRONLY) {
+            Err(Errno::NXIO) => None,
+            to => Some(to.doing(doing)?),
+        };
+        let had_reader = to.is_some();
         let back = open(OFlags::RDONLY).doing(doing)?;
-        let to = open(OFlags::WRONLY).doing(doing)?;
+        let to = to.map_or_else(|| open(OFlags::WRONLY), Ok).doing(doing)?;
         let to = ready::for_writing(to).doing(doing)?;
-        Ok(Self::Fifo { to, back, path })
+        Ok(Self::Fifo { to, back, path, had_reader })
     }
 
     fn file(path: &Path) -> Result<Self> {
@@ -95,11 +102,12 @@ impl Sink {
         }
     }
 
-    /// Ends the stream. A reader that has not come yet must find what is in the fifo, and that would
-    /// be gone with the last descriptor; so it is waited for.
+    /// Ends the stream. A reader that has not come yet must find what is in the fifo, which would be
+    /// gone with the last descriptor, or at least its end: open(2) waits for a writer, and does not
+    /// know of those that are gone. So it is waited for.
     pub(super) async fn close(self) {
-        let Self::Fifo { to, back, path } = self else { return };
-        if empty(&back) {
+        let Self::Fifo { to, back, path, had_reader } = self else { return };
+        if had_reader && empty(&back) {
             return;
         }
         drop(back);

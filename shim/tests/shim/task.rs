@@ -1,6 +1,6 @@
 //! The task service: what it refuses, and the life of a container and of what is executed in it.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, sync::mpsc, time::Duration};
 
 use containerd_shim_protos::{
     api::{
@@ -12,6 +12,7 @@ use containerd_shim_protos::{
 };
 use libcontainer::container::Container;
 use protobuf::well_known_types::any::Any;
+use rustix::fs::{CWD, FileType, Mode};
 use serde_json::json;
 
 use crate::common::{Shim, code, host, packed, patience, refused};
@@ -135,6 +136,30 @@ fn an_exec_that_cannot_be_leaves_the_container_alone() {
     shim.bundle.delete();
     assert!(!shim.bundle.join("states/tests/c1").exists());
     assert!(!shim.socket.exists());
+}
+
+/// containerd opens a fifo in a thread of its own, which may get its turn when all is over.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "nothing clones here")]
+fn a_reader_that_comes_late_finds_the_end() {
+    let shim = Shim::start();
+    let Some(create) = furnish(&shim) else { return };
+    run(&shim, create);
+    let fifo = shim.bundle.join("fifo");
+    rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a fifo");
+    let client = shim.tasks();
+    let stdout = fifo.display().to_string();
+    let request = ExecProcessRequest { stdout, ..exec("e1", "") };
+    client.exec(patience(), &request).expect("it is noted");
+    let start = StartRequest { id: "c1".into(), exec_id: "e1".into(), ..Default::default() };
+    client.start(patience(), &start).expect("it starts");
+    let wait = WaitRequest { id: "c1".into(), exec_id: "e1".into(), ..Default::default() };
+    assert_eq!(client.wait(patience(), &wait).expect("it ends").exit_status, 0);
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || tell.send(fs::read(fifo).expect("it is there")));
+    assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(Vec::new()));
+    let delete = DeleteRequest { id: "c1".into(), exec_id: "e1".into(), ..Default::default() };
+    client.delete(patience(), &delete).expect("it has ended");
 }
 
 /// Has the shim's container started, and returns its pid and the directories of its cgroup.
