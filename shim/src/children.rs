@@ -12,7 +12,7 @@ use std::{
     process::Command,
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::SystemTime,
 };
@@ -36,8 +36,9 @@ use crate::{
 
 /// The pids that have a [`Child`].
 static KNOWN: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
-/// How many runtimes are at work that will leave a process whose pid is not known yet.
-static BIRTHS: AtomicUsize = AtomicUsize::new(0);
+/// The runtimes at work that will leave a process whose pid is not known yet; `None` is one whose own
+/// pid is not known either.
+static BIRTHS: Mutex<Vec<Option<i32>>> = Mutex::new(Vec::new());
 /// Descriptors 3, 4 and 5, kept for [`spawn`].
 static DOORS: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
 
@@ -96,6 +97,11 @@ impl Child {
         }
     }
 
+    /// The same for a program that is of use to nobody but the caller: who gives up waiting kills it.
+    pub(crate) async fn run(self) -> Exit {
+        Errand(self).0.ended().await
+    }
+
     /// Does not wait.
     pub(crate) fn has_ended(&self) -> bool {
         let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
@@ -132,20 +138,38 @@ impl Drop for Child {
     }
 }
 
-/// Lives as long as a runtime is at work: no process is swept away that may be what it made.
+/// A program that somebody waits for.
+struct Errand(Child);
+
+impl Drop for Errand {
+    fn drop(&mut self) {
+        if !self.0.reaped.load(Ordering::Relaxed) {
+            // It may have ended just now.
+            let _ = self.0.signal(libc::SIGKILL);
+        }
+    }
+}
+
+/// Lives from the start of a runtime until the process is known that it made: that is not swept away.
 #[derive(Debug)]
-pub(crate) struct Birth(());
+pub(crate) struct Birth(Option<i32>);
 
 impl Birth {
-    pub(crate) fn begin() -> Self {
-        BIRTHS.fetch_add(1, Ordering::Relaxed);
-        Self(())
+    /// Before anything else is waited for. `None` is a runtime that another program runs: it may end
+    /// long before that.
+    pub(crate) fn by(runtime: Option<&Child>) -> Self {
+        let runtime = runtime.map(|child| child.pid);
+        lock(&BIRTHS).push(runtime);
+        Self(runtime)
     }
 }
 
 impl Drop for Birth {
     fn drop(&mut self) {
-        BIRTHS.fetch_sub(1, Ordering::Relaxed);
+        let mut births = lock(&BIRTHS);
+        let over = births.iter().position(|runtime| *runtime == self.0);
+        over.map(|over| births.swap_remove(over));
+        drop(births);
         sweep();
     }
 }
@@ -153,17 +177,26 @@ impl Drop for Birth {
 /// Reaps dead children that nobody waits for.
 pub(crate) fn sweep() {
     let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    while BIRTHS.load(Ordering::Relaxed) == 0 {
+    loop {
         let pid = match waitid(Id::All, look) {
             Ok(WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..)) => pid,
             _ => return,
         };
         // Whoever waits for it sweeps again when it is reaped.
-        if lock(&KNOWN).contains(&pid.as_raw()) {
+        if lock(&KNOWN).contains(&pid.as_raw()) || may_be_newborn() {
             return;
         }
         let _ = waitid(Id::Pid(pid), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG);
     }
+}
+
+/// Whether a child that was found dead just now may be what a runtime has made. It is not, as long as
+/// they all live: what they make is their own child until they end.
+fn may_be_newborn() -> bool {
+    let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    let lives =
+        |pid| waitid(Id::Pid(nix::unistd::Pid::from_raw(pid)), look) == Ok(WaitStatus::StillAlive);
+    !lock(&BIRTHS).iter().all(|runtime| runtime.is_some_and(lives))
 }
 
 /// Takes the descriptors from 3 on, which a child may be given. Before any other is opened.

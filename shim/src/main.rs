@@ -8,6 +8,7 @@
 use std::{path::Path, process::ExitCode};
 
 mod address;
+mod birth;
 mod bootstrap;
 mod bundle;
 mod cgroup;
@@ -20,6 +21,7 @@ mod flags;
 mod info;
 mod io;
 mod log;
+mod memory;
 mod metrics;
 mod oom;
 mod options;

@@ -1,7 +1,7 @@
 //! The containers that this shim serves, and what they share.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex},
 };
 
@@ -11,7 +11,7 @@ use containerd_shim_protos::{
     sandbox_api::CreateSandboxRequest,
 };
 use protobuf::MessageField;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     children::lock,
@@ -31,8 +31,8 @@ pub(crate) struct Pod {
     pub(crate) events: Events,
     sandbox: Mutex<Option<Arc<Sandbox>>>,
     tasks: Mutex<BTreeMap<String, Arc<Task>>>,
-    /// Ids of containers that are being made.
-    unborn: Mutex<BTreeSet<String>>,
+    /// Containers that are being made, and what says that they are given up.
+    unborn: Mutex<BTreeMap<String, watch::Sender<bool>>>,
     /// There is nothing left to do.
     pub(crate) done: Notify,
 }
@@ -67,8 +67,9 @@ impl Pod {
         !lock(&self.tasks).is_empty() || !lock(&self.unborn).is_empty()
     }
 
-    pub(crate) fn has_one_task(&self) -> bool {
-        lock(&self.tasks).len() == 1 && lock(&self.unborn).is_empty()
+    /// Whether whoever asks is its only container, be it one that is being made.
+    pub(crate) fn is_of_one(&self) -> bool {
+        lock(&self.tasks).len() + lock(&self.unborn).len() == 1
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -123,8 +124,8 @@ impl Pod {
     }
 
     pub(crate) async fn create(self: &Arc<Self>, request: CreateTaskRequest) -> Result<Arc<Task>> {
-        let _reservation = self.reserve(&request.id)?;
-        let task = Arc::new(Task::create(self, &request).await?);
+        let (_reservation, given_up) = self.reserve(&request.id)?;
+        let task = Arc::new(Task::create(self, &request, given_up).await?);
         lock(&self.tasks).insert(task.id.clone(), task.clone());
         let io = TaskIO {
             stdin: request.stdin,
@@ -147,12 +148,25 @@ impl Pod {
         Ok(task)
     }
 
-    fn reserve<'a>(&'a self, id: &'a str) -> Result<Reservation<'a>> {
-        if lock(&self.tasks).contains_key(id) || !lock(&self.unborn).insert(id.to_owned()) {
+    fn reserve<'a>(&'a self, id: &'a str) -> Result<(Reservation<'a>, watch::Receiver<bool>)> {
+        let mut unborn = lock(&self.unborn);
+        if lock(&self.tasks).contains_key(id) || unborn.contains_key(id) {
             let text = format!("container {id:?} already exists");
             return Err(Fault::new(Code::ALREADY_EXISTS, text));
         }
-        Ok(Reservation { pod: self, id })
+        let (give_up, given_up) = watch::channel(false);
+        unborn.insert(id.to_owned(), give_up);
+        Ok((Reservation { pod: self, id }, given_up))
+    }
+
+    /// If a container is being made, stops that, and waits until nothing is left of it. A program that
+    /// hangs would keep it, and this process with it, for ever.
+    pub(crate) async fn give_up(&self, id: &str) {
+        let unborn = lock(&self.unborn).get(id).cloned();
+        if let Some(unborn) = unborn {
+            unborn.send_replace(true);
+            unborn.closed().await;
+        }
     }
 
     pub(crate) fn remove(&self, id: &str) {

@@ -5,7 +5,6 @@
 //! or a statistic, or to send a signal, no program is needed.
 
 use std::{
-    io::Read,
     os::{
         fd::{AsFd, OwnedFd},
         unix::process::CommandExt,
@@ -15,12 +14,12 @@ use std::{
 };
 
 use libcontainer::{container::Container, exe::Sealed};
-use rustix::fs::{MemfdFlags, memfd_create, seek};
 use serde::Deserialize;
 
 use crate::{
     children::{self, Birth, Child},
     error::{Code, Doing, Fault, Result},
+    memory,
     options::Options,
 };
 
@@ -91,13 +90,13 @@ impl Runtime {
             return Ok(());
         }
         let program = self.program();
-        let said = in_memory(c"version", b"")?;
+        let said = memory::file(c"version", b"")?;
         let stdout = said.try_clone().doing(|| "cannot duplicate a file in memory")?;
         let mut command = Command::new(&program);
         command.arg("--version").stdin(Stdio::null()).stdout(stdout).stderr(Stdio::null());
         // Somebody's script may take its time.
-        children::spawn(&mut command, &[])?.ended().await;
-        match text_of(said).starts_with("rtn version ") {
+        children::spawn(&mut command, &[])?.run().await;
+        match memory::text(said).starts_with("rtn version ") {
             true => Ok(()),
             false => Err(Fault::precondition(format!(
                 "the runtime {program:?} is not rtn, which is all that this shim can manage; \
@@ -125,8 +124,8 @@ impl Runtime {
         ];
         args.extend(switches.iter().filter(|(on, _)| *on).map(|(_, flag)| Path::new(flag)));
         args.push(Path::new(id));
-        let _birth = Birth::begin();
-        self.call(Call { args, dir: bundle, streams, extra: None, goes_inside: true }).await?;
+        let call = Call { args, dir: bundle, streams, extra: None, goes_inside: true };
+        let _birth = self.call(call).await?;
         Child::adopt(read_pid(pid_file)?)
     }
 
@@ -141,7 +140,7 @@ impl Runtime {
         console: Option<&Path>,
         streams: Streams,
     ) -> Result<Child> {
-        let memory = in_memory(c"process", process)?;
+        let memory = memory::file(c"process", process)?;
         let mut args: Vec<&Path> =
             ["exec", "--detach", "--process", "/proc/self/fd/4", "--pid-file"]
                 .map(Path::new)
@@ -149,9 +148,8 @@ impl Runtime {
         args.push(pid_file);
         args.extend(console.iter().flat_map(|path| [Path::new("--console-socket"), path]));
         args.push(Path::new(id));
-        let _birth = Birth::begin();
-        self.call(Call { args, dir: bundle, streams, extra: Some(memory), goes_inside: true })
-            .await?;
+        let call = Call { args, dir: bundle, streams, extra: Some(memory), goes_inside: true };
+        let _birth = self.call(call).await?;
         let pid = read_pid(pid_file);
         let _ = std::fs::remove_file(pid_file);
         Child::adopt(pid?)
@@ -161,18 +159,18 @@ impl Runtime {
     /// or does not get empty. This process has other containers to serve.
     pub(crate) async fn command(&self, words: &[&str], bundle: &Path) -> Result<()> {
         let args = words.iter().map(Path::new).collect();
-        let _birth = Birth::begin();
         let streams = Streams::default();
-        self.call(Call { args, dir: bundle, streams, extra: None, goes_inside: false }).await
+        let call = Call { args, dir: bundle, streams, extra: None, goes_inside: false };
+        self.call(call).await.map(drop)
     }
 
     /// Changes limits, for which systemd may have to be asked, and the kernel to reclaim memory.
     pub(crate) async fn update(&self, id: &str, resources: &[u8], bundle: &Path) -> Result<()> {
-        let extra = Some(in_memory(c"resources", resources)?);
+        let extra = Some(memory::file(c"resources", resources)?);
         let args = ["update", "--resources", "/proc/self/fd/4", id].map(Path::new).into();
-        let _birth = Birth::begin();
         let streams = Streams::default();
-        self.call(Call { args, dir: bundle, streams, extra, goes_inside: false }).await
+        let call = Call { args, dir: bundle, streams, extra, goes_inside: false };
+        self.call(call).await.map(drop)
     }
 
     /// Removes a container, whatever state it is in, where there is nobody else to serve.
@@ -186,9 +184,9 @@ impl Runtime {
         }
     }
 
-    /// Runs it to its end. The caller knows of a [`Birth`].
-    async fn call(&self, call: Call<'_>) -> Result<()> {
-        let log = in_memory(c"log", b"")?;
+    /// Runs it to its end. What it has made is safe as long as the answer is kept.
+    async fn call(&self, call: Call<'_>) -> Result<Birth> {
+        let log = memory::file(c"log", b"")?;
         let program = self.program();
         let sealed = call.goes_inside.then(|| Sealed::new(&program).ok()).flatten();
         let mut command = command(&program, sealed.as_ref());
@@ -208,8 +206,11 @@ impl Runtime {
         let child = children::spawn(&mut command, &fds.map(|fd| fd.map(AsFd::as_fd)))?;
         // The container's ends of pipes are its own now: with ours open no reader would see an end.
         drop(command);
-        match child.ended().await.status {
-            0 => Ok(()),
+        // BinaryName may be a script that goes on after the runtime.
+        let is_runtime = self.options.binary_name.is_empty();
+        let birth = Birth::by(Some(&child).filter(|_| is_runtime));
+        match child.run().await.status {
+            0 => Ok(birth),
             status => Err(last_words(log, status)),
         }
     }
@@ -226,20 +227,12 @@ fn command(program: &Path, sealed: Option<&Sealed>) -> Command {
 
 /// What the runtime gave as its reason.
 fn last_words(log: OwnedFd, status: u32) -> Fault {
-    let text = text_of(log);
+    let text = memory::text(log);
     let mut lines = text.lines().rev().filter_map(|line| serde_json::from_str::<Line>(line).ok());
     match lines.find(|line| line.level == "error") {
         Some(line) => Fault::new(code(&line.kind), line.msg),
         None => Fault::unknown(format!("the runtime ended with status {status}")),
     }
-}
-
-/// What was written to a file in memory.
-fn text_of(file: OwnedFd) -> String {
-    let mut text = String::new();
-    let _ = seek(&file, rustix::fs::SeekFrom::Start(0));
-    let _ = std::fs::File::from(file).read_to_string(&mut text);
-    text
 }
 
 /// The kinds of libcontainer's errors, as rtn writes them.
@@ -253,13 +246,6 @@ fn code(kind: &str) -> Code {
         "denied" => Code::PERMISSION_DENIED,
         _ => Code::UNKNOWN,
     }
-}
-
-fn in_memory(name: &std::ffi::CStr, content: &[u8]) -> Result<OwnedFd> {
-    let doing = || "cannot make a file in memory";
-    let fd = memfd_create(name, MemfdFlags::CLOEXEC).doing(doing)?;
-    rustix::io::pwrite(&fd, content, 0).doing(doing)?;
-    Ok(fd)
 }
 
 fn read_pid(path: &Path) -> Result<i32> {

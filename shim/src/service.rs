@@ -177,6 +177,9 @@ impl Service {
     }
 
     async fn delete(&self, request: &DeleteRequest) -> Result<DeleteResponse> {
+        if request.exec_id.is_empty() {
+            self.0.give_up(&request.id).await;
+        }
         let deleted = self.0.task(&request.id)?.delete(&self.0, &request.exec_id).await?;
         Ok(DeleteResponse {
             pid: deleted.pid.cast_unsigned(),

@@ -11,18 +11,19 @@ use containerd_shim_protos::{
 };
 use libcontainer::container::Container;
 use protobuf::{MessageField, well_known_types::any::Any};
+use tokio::sync::watch;
 
 use crate::{
+    birth::{clean_up, make, owner, unless, unmount},
     bundle::{Bundle, Config},
-    children::{Child, Exit, lock},
+    children::{Exit, lock},
     error::{Code, Fault, Result},
     events::timestamp,
-    io::{self, Names, Owner},
+    io::{self, Names},
     log, oom,
     options::Options,
     pod::Pod,
     process::Process,
-    rootfs,
     runtime::Runtime,
     stage::{Stage, open_terminal},
     table::{State, Verb},
@@ -51,7 +52,11 @@ pub(crate) struct Deleted {
 impl Task {
     /// Mounts its root, opens its streams, and has the runtime make it. Nothing of it is left when
     /// any of these fails.
-    pub(crate) async fn create(pod: &Pod, request: &CreateTaskRequest) -> Result<Self> {
+    pub(crate) async fn create(
+        pod: &Pod,
+        request: &CreateTaskRequest,
+        given_up: watch::Receiver<bool>,
+    ) -> Result<Self> {
         if !request.checkpoint.is_empty() {
             let text = "cannot create a container from a checkpoint: rtn has no restore";
             return Err(Fault::new(Code::UNIMPLEMENTED, text));
@@ -60,7 +65,7 @@ impl Task {
         let none = Any::new();
         let options = Options::from_any(request.options.as_ref().unwrap_or(&none))?;
         let mut runtime = Runtime::new(options, &pod.namespace);
-        runtime.check().await?;
+        unless(given_up.clone(), runtime.check()).await?;
         let bundle = Bundle::at(request.bundle.as_ref())?;
         if let Some(sandbox) = pod.its_sandbox() {
             sandbox.adopt(&bundle)?;
@@ -68,7 +73,6 @@ impl Task {
         let config = bundle.config()?;
         runtime.options.systemd_cgroup |= config.is_unit();
         bundle.write_options(&runtime.options)?;
-        rootfs::mount(&request.rootfs, &bundle.rootfs())?;
         let names = Names {
             terminal: request.terminal,
             stdin: request.stdin.clone(),
@@ -76,12 +80,11 @@ impl Task {
             stderr: request.stderr.clone(),
         };
         let init = Arc::new(Process::new("", names, Vec::new()));
-        let made = make_init(pod, &runtime, &bundle, &request.id, &init).await;
-        let container = made.and_then(|()| runtime.container(&request.id));
-        let container = match container {
+        let made = unless(given_up.clone(), make(pod, &runtime, &bundle, request, &init)).await;
+        let container = match made {
             Ok(container) => container,
             Err(fault) => {
-                clean_up(&runtime, &bundle, &request.id).await;
+                clean_up(pod, &runtime, &bundle, &request.id).await;
                 return Err(fault);
             }
         };
@@ -329,10 +332,7 @@ impl Task {
             Err(fault) if fault.code != Code::NOT_FOUND => return Err(fault),
             _ => {}
         }
-        match pod.has_one_task() {
-            true => rootfs::unmount(&self.bundle.rootfs()),
-            false => rootfs::unmount_aside(&self.bundle).await,
-        }
+        unmount(pod, &self.bundle).await
     }
 
     fn publish_oom(&self, pod: &Pod) {
@@ -364,35 +364,6 @@ impl Task {
         };
         pod.events.publish("/tasks/delete", "TaskDelete", &event);
     }
-}
-
-async fn make_init(
-    pod: &Pod,
-    runtime: &Runtime,
-    bundle: &Bundle,
-    id: &str,
-    init: &Process,
-) -> Result<()> {
-    let owner = owner(pod, runtime, id);
-    let Stage { console, io, streams } = Stage::set(bundle, init, owner).await?;
-    let name = console.as_ref().map(io::Console::name);
-    let child = runtime.create(id, bundle.path(), &bundle.pid_file(), name, streams).await;
-    let child: Child = child.map_err(|fault| fault.while_doing("OCI runtime create failed"))?;
-    let io = open_terminal(io, console, init, owner).await?;
-    init.made(Arc::new(child), io);
-    Ok(())
-}
-
-fn owner<'a>(pod: &'a Pod, runtime: &Runtime, id: &'a str) -> Owner<'a> {
-    let (uid, gid) = (runtime.options.io_uid, runtime.options.io_gid);
-    Owner { namespace: &pod.namespace, id, uid, gid }
-}
-
-/// After a failure: whatever there is of a container that nobody will hear of.
-async fn clean_up(runtime: &Runtime, bundle: &Bundle, id: &str) {
-    let removed = runtime.command(&["delete", "--force", id], bundle.path()).await;
-    let rest = removed.or_else(Fault::unless_gone).and(rootfs::unmount(&bundle.rootfs()));
-    rest.unwrap_or_else(|fault| log::error(&format!("cannot clean up {id}: {fault}")));
 }
 
 /// Ids become names of files; containerd sees to it that they can, another client may not.

@@ -20,6 +20,7 @@ use crate::{
     bundle::Bundle,
     children::{self, Child},
     error::{Doing, Fault, Result},
+    memory,
 };
 
 mod call;
@@ -62,17 +63,20 @@ impl Place<'_> {
 }
 
 /// Mounts all of them on `rootfs`, each below or over the one before. What was mounted when one
-/// fails is gone again.
-pub(crate) fn mount(mounts: &[Mount], rootfs: &Path) -> Result<()> {
+/// fails is for [`unmount`].
+pub(crate) async fn mount(mounts: &[Mount], rootfs: &Path) -> Result<()> {
     if mounts.is_empty() {
         return Ok(());
     }
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(rootfs);
     made.doing(|| format!("cannot make {rootfs:?}"))?;
-    mounts.iter().try_for_each(|mount| mount_one(mount, rootfs)).inspect_err(|_| {
-        // The first failure is the one to report.
-        let _ = unmount(rootfs);
-    })
+    for mount in mounts {
+        match helper(&mount.type_) {
+            Some(program) => by_helper(program, mount, rootfs).await?,
+            None => mount_one(mount, rootfs)?,
+        }
+    }
+    Ok(())
 }
 
 /// Takes away whatever is mounted on `rootfs`.
@@ -112,9 +116,6 @@ fn spawn_unmount(bundle: &Bundle) -> Result<Child> {
 fn mount_one(mount: &Mount, rootfs: &Path) -> Result<()> {
     let doing =
         || format!("cannot mount rootfs ({} {:?} on {rootfs:?})", mount.type_, mount.source);
-    if let Some(program) = helper(&mount.type_) {
-        return by_helper(program, mount, rootfs);
-    }
     let call = Call::of(mount)?;
     let place = Place { rootfs, target: &mount.target };
     let owners = call.maps.as_ref().map(|(uids, gids)| Owners::new(uids, gids)).transpose()?;
@@ -150,16 +151,18 @@ fn helper(kind: &str) -> Option<(&'static str, &str)> {
     programs.iter().find_map(|(prefix, program)| Some((*program, kind.strip_prefix(prefix)?)))
 }
 
-fn by_helper((program, kind): (&str, &str), mount: &Mount, rootfs: &Path) -> Result<()> {
+/// It may take its time, or for ever, and leave a program behind that goes on to say things.
+async fn by_helper((program, kind): (&str, &str), mount: &Mount, rootfs: &Path) -> Result<()> {
+    let said = memory::file(c"mount", b"")?;
+    let stderr = said.try_clone().doing(|| "cannot duplicate a file in memory")?;
     let mut command = Command::new(program);
     command.arg(&mount.source).arg(rootfs.join(&mount.target));
     command.args(mount.options.iter().flat_map(|option| ["-o", option])).args(["-t", kind]);
-    let output = command.output();
-    let output = output.doing(|| format!("cannot run {program:?}"))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => {
-            let said = String::from_utf8_lossy(&output.stderr);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+    match children::spawn(&mut command, &[])?.run().await.status {
+        0 => Ok(()),
+        _ => {
+            let said = memory::text(said);
             Err(Fault::unknown(format!("{program} cannot mount the rootfs: {}", said.trim())))
         }
     }
@@ -226,7 +229,8 @@ mod tests {
             return std::fs::remove_dir_all(dir).unwrap();
         }
         let options = ["loop", "ro"].map(str::to_owned);
-        mount(&[mount_of("ext4", &image, &options)], &rootfs).unwrap();
+        let executor = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        executor.block_on(mount(&[mount_of("ext4", &image, &options)], &rootfs)).unwrap();
         assert!(rootfs.join("lost+found").exists());
         let line = mounts_below(&dir).remove(0);
         let device = line.split('/').nth(2).and_then(|rest| rest.split(' ').next()).unwrap();

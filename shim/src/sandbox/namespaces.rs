@@ -74,10 +74,10 @@ impl Held {
         let mut command = Command::new(program);
         command.arg("namespaces").stdin(OwnedFd::from(theirs));
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        let _birth = Birth::begin();
         let child = children::spawn(&mut command, &[])?;
         drop(command);
-        child.ended().await;
+        let _birth = Birth::by(Some(&child));
+        child.run().await;
         Self::receive(&ours)
     }
 

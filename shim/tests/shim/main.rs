@@ -7,3 +7,4 @@ mod root;
 mod sandbox;
 mod start;
 mod task;
+mod waits;

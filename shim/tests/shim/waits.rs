@@ -1,0 +1,251 @@
+//! The shim has one thread and many to serve: nobody waits for what somebody else's program does, and
+//! nobody waits for ever.
+
+use std::{
+    fs,
+    os::{
+        fd::OwnedFd,
+        unix::{fs::PermissionsExt, net::UnixListener},
+    },
+    path::{Path, PathBuf},
+    process::Command,
+    thread::{self, ScopedJoinHandle},
+    time::{Duration, Instant},
+};
+
+use containerd_shim_protos::{
+    api::{
+        CreateTaskRequest, CreateTaskResponse, DeleteRequest, ExecProcessRequest, KillRequest,
+        Mount, StartRequest, WaitRequest,
+    },
+    shim::oci::Options,
+    ttrpc::{self, Code},
+};
+use protobuf::well_known_types::any::Any;
+use serde_json::{Value, json};
+
+use crate::common::{
+    Bundle, Shim, bundle::PROGRAM, code, host, needs_root, packed, patience, refused,
+};
+
+/// One for a container, in another environment than the test's.
+#[expect(clippy::disallowed_methods, reason = "nothing clones here")]
+fn shim_with(variable: &str, value: &Path) -> Shim {
+    let bundle = Bundle::of_container();
+    let socket = bundle.join("socket");
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    let mut command = Command::new(PROGRAM);
+    command.args(["-namespace", "tests", "-id", "c1", "-socket"]).arg(&socket);
+    command.current_dir(&bundle).env_remove("TTRPC_ADDRESS").env(variable, value);
+    let child = command.stdin(OwnedFd::from(listener)).spawn();
+    let mut child = child.expect("the shim can be executed");
+    let shim = Shim::of(bundle, socket, child.id());
+    thread::spawn(move || child.wait());
+    shim
+}
+
+/// Has the directory be a bundle of a container that runs `script`.
+fn furnish(directory: &Path, script: &str, namespaces: &[&str], hooks: Value) {
+    host::make_root(directory);
+    let namespaces: Vec<_> = namespaces.iter().map(|kind| json!({"type": kind})).collect();
+    let name = directory.strip_prefix(std::env::temp_dir()).expect("a bundle of the test's");
+    let config = json!({
+        "ociVersion": "1.2.0",
+        "root": {"path": "rootfs"},
+        "process": {"args": ["/bin/busybox", "sh", "-c", script], "cwd": "/", "user": {}},
+        "hooks": hooks,
+        "linux": {
+            "cgroupsPath": format!("/{}", name.display().to_string().replace('/', "-")),
+            "namespaces": namespaces,
+        },
+    });
+    fs::write(directory.join("config.json"), config.to_string()).expect("config.json");
+}
+
+fn create(shim: &Shim, id: &str, bundle: &Path) -> ttrpc::Result<CreateTaskResponse> {
+    create_with(shim, id, bundle, &shim.bundle.options())
+}
+
+fn create_with(
+    shim: &Shim,
+    id: &str,
+    bundle: &Path,
+    options: &Options,
+) -> ttrpc::Result<CreateTaskResponse> {
+    let (id, bundle) = (id.to_owned(), bundle.to_string_lossy().into_owned());
+    let options = Some(packed(options)).into();
+    let request = CreateTaskRequest { id, bundle, options, ..Default::default() };
+    shim.tasks().create(patience(), &request)
+}
+
+#[track_caller]
+fn start(shim: &Shim, exec_id: &str) {
+    let (id, exec_id) = ("c1".to_owned(), exec_id.to_owned());
+    let request = StartRequest { id, exec_id, ..Default::default() };
+    shim.tasks().start(patience(), &request).expect("it starts");
+}
+
+#[track_caller]
+fn exit_status(shim: &Shim, exec_id: &str) -> u32 {
+    let (id, exec_id) = ("c1".to_owned(), exec_id.to_owned());
+    let request = WaitRequest { id, exec_id, ..Default::default() };
+    shim.tasks().wait(patience(), &request).expect("it ends").exit_status
+}
+
+#[track_caller]
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let patience = Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(Instant::now() < patience, "{what}");
+        thread::yield_now();
+    }
+}
+
+/// Deletes what is being made, and has that refused.
+#[track_caller]
+fn give_up(
+    shim: &Shim,
+    id: &str,
+    creating: ScopedJoinHandle<'_, ttrpc::Result<CreateTaskResponse>>,
+) {
+    let request = DeleteRequest { id: id.into(), ..Default::default() };
+    assert_eq!(code(shim.tasks().delete(patience(), &request)), Code::NOT_FOUND);
+    refused(creating.join().expect("it ends"), Code::CANCELLED, "while it was being made");
+}
+
+/// A hook that tells that it runs, and does so until it is killed.
+fn hangs(telling: &Path) -> Value {
+    let script = format!(": >{telling:?}; exec sleep 1000");
+    json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]})
+}
+
+/// What hooks have left, whose runtime was killed.
+fn kill_orphans(shim: &Shim) {
+    host::children(shim.pid).into_iter().for_each(host::kill);
+}
+
+#[test]
+fn a_mount_helper_that_hangs_holds_nobody_up() {
+    needs_root!("mounting");
+    let programs = Bundle::of_container();
+    let (helper, runs) = (programs.join("mount.fuse"), programs.join("runs"));
+    fs::write(&helper, format!("#!/bin/sh\n: >{runs:?}; exec sleep 1000\n")).expect("a script");
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o700)).expect("a mode");
+    let path = format!("{}:/usr/bin:/bin", programs.display());
+    let shim = shim_with("PATH", Path::new(&path));
+    let fuse = Mount { type_: "fuse.slow".into(), source: "slow".into(), ..Default::default() };
+    let rootfs =
+        vec![Mount { type_: "tmpfs".into(), source: "tmpfs".into(), ..Default::default() }, fuse];
+    thread::scope(|scope| {
+        let creating =
+            scope.spawn(|| shim.create(CreateTaskRequest { rootfs, ..Default::default() }));
+        until("the helper has not been run", || runs.exists());
+        shim.is_well();
+        give_up(&shim, "c1", creating);
+    });
+    shim.bundle.has_no_mount();
+    until("the helper still runs", || host::children(shim.pid).is_empty());
+    shim.ends_when_asked();
+}
+
+/// A program that the helper leaves serves the mount, and has the helper's standard error.
+#[test]
+fn what_a_mount_helper_leaves_is_not_waited_for() {
+    needs_root!("mounting");
+    let programs = Bundle::of_container();
+    let helper = programs.join("mount.fuse");
+    fs::write(&helper, "#!/bin/sh\nsleep 1000 &\necho no such thing >&2; exit 3\n")
+        .expect("a script");
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o700)).expect("a mode");
+    let path = format!("{}:/usr/bin:/bin", programs.display());
+    let shim = shim_with("PATH", Path::new(&path));
+    let fuse = Mount { type_: "fuse.x".into(), source: "x".into(), ..Default::default() };
+    let refusal = shim.create(CreateTaskRequest { rootfs: vec![fuse], ..Default::default() });
+    refused(refusal, Code::UNKNOWN, "mount.fuse cannot mount the rootfs: no such thing");
+    kill_orphans(&shim);
+    shim.ends_when_asked();
+}
+
+#[test]
+fn a_container_whose_hook_hangs_can_be_given_up() {
+    if host::runtime().is_none() {
+        return;
+    }
+    let shim = Shim::start();
+    let runs = shim.bundle.join("runs");
+    furnish(&shim.bundle, "exec /bin/busybox sleep 1000", &["pid", "mount"], hangs(&runs));
+    thread::scope(|scope| {
+        let creating = scope.spawn(|| create(&shim, "c1", &shim.bundle));
+        until("the hook has not been run", || runs.exists());
+        give_up(&shim, "c1", creating);
+    });
+    assert!(!shim.bundle.join("states/tests/c1").exists());
+    kill_orphans(&shim);
+    shim.ends_when_asked();
+}
+
+/// Dead processes of one container are buried while another one is being made.
+#[test]
+fn a_hook_that_hangs_keeps_no_dead() {
+    if host::runtime().is_none() {
+        return;
+    }
+    let shim = Shim::start();
+    let orphan = "/bin/busybox sleep 1000 & exec /bin/busybox sleep 1000";
+    furnish(&shim.bundle, orphan, &["mount"], json!({}));
+    let pid = create(&shim, "c1", &shim.bundle).expect("it is made").pid;
+    start(&shim, "");
+    until("its child has not begun", || !host::children(pid).is_empty());
+    let second: PathBuf = shim.bundle.join("c2");
+    let runs = shim.bundle.join("runs");
+    furnish(&second, "exec /bin/busybox sleep 1000", &["pid", "mount"], hangs(&runs));
+    let kill = KillRequest { id: "c1".into(), signal: 9, ..Default::default() };
+    thread::scope(|scope| {
+        let creating = scope.spawn(|| create(&shim, "c2", &second));
+        until("the hook has not been run", || runs.exists());
+        let orphans = host::children(pid);
+        // Its child is killed by the shim then.
+        host::kill(pid);
+        until("the dead are not buried", || {
+            orphans.iter().all(|orphan| host::proc(*orphan, "status").is_empty())
+        });
+        give_up(&shim, "c2", creating);
+        assert_eq!(code(shim.tasks().kill(patience(), &kill)), Code::NOT_FOUND);
+    });
+    let delete = DeleteRequest { id: "c1".into(), ..Default::default() };
+    assert_eq!(shim.tasks().delete(patience(), &delete).expect("it has ended").exit_status, 137);
+    kill_orphans(&shim);
+    shim.ends_when_asked();
+}
+
+/// A runtime that is run by a script leaves a process that may be dead before the script is.
+#[test]
+fn no_exit_is_lost_to_a_script_that_lingers() {
+    let Some(runtime) = host::runtime() else { return };
+    let shim = Shim::start();
+    let script = shim.bundle.join("script");
+    fs::write(&script, format!("#!/bin/sh\n{runtime:?} \"$@\"; code=$?; sleep 0.02; exit $code\n"))
+        .expect("a script");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).expect("a mode");
+    furnish(&shim.bundle, "exec /bin/busybox sleep 1000", &["pid", "mount"], json!({}));
+    let binary_name = script.to_string_lossy().into_owned();
+    let options = Options { binary_name, ..shim.bundle.options() };
+    create_with(&shim, "c1", &shim.bundle, &options).expect("it is made");
+    start(&shim, "");
+    let process = json!({"args": ["/bin/busybox", "false"], "cwd": "/", "user": {}});
+    let spec = Any { value: process.to_string().into_bytes(), ..Default::default() };
+    for number in 0..10 {
+        let (id, exec_id) = ("c1".to_owned(), format!("e{number}"));
+        let spec = Some(spec.clone()).into();
+        let request = ExecProcessRequest { id, exec_id, spec, ..Default::default() };
+        shim.tasks().exec(patience(), &request).expect("it is noted");
+        start(&shim, &request.exec_id);
+        assert_eq!(exit_status(&shim, &request.exec_id), 1);
+    }
+    let kill = KillRequest { id: "c1".into(), signal: 9, ..Default::default() };
+    shim.tasks().kill(patience(), &kill).expect("it runs");
+    assert_eq!(exit_status(&shim, ""), 137);
+    let delete = DeleteRequest { id: "c1".into(), ..Default::default() };
+    shim.tasks().delete(patience(), &delete).expect("it has ended");
+    shim.ends_when_asked();
+}
