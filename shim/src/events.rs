@@ -19,8 +19,8 @@ use protobuf::{
     well_known_types::{any::Any, timestamp::Timestamp},
 };
 use rustix::fs::inotify;
-use tokio::sync::Notify;
-use ttrpc::r#async::Client;
+use tokio::{net::UnixStream, sync::Notify};
+use ttrpc::{r#async::Client, asynchronous::transport::Socket, context::Context};
 
 use crate::{
     address::SCHEME,
@@ -31,7 +31,7 @@ use crate::{
 
 /// How many events are kept for a containerd that stays away; containerd's own figure.
 const CAPACITY: usize = 2048;
-/// How long containerd may take for one.
+/// How long an ending shim waits for containerd to take what is left.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often one is offered that containerd refuses.
 const OFFERS: usize = 5;
@@ -167,33 +167,35 @@ impl Events {
         *offers = 0;
     }
 
+    /// Without a deadline: a containerd that does not answer is slow, or stopped, and has the event. One
+    /// that is gone has hung up.
     async fn send(&self, client: &mut Option<Client>, event: Envelope) -> Result<(), Refusal> {
-        let absent = |error: ttrpc::Error| Refusal::Absence(error.to_string());
         let connected = match client.take() {
             Some(connected) => connected,
-            None => {
-                Client::connect(&format!("{SCHEME}{}", self.address())).await.map_err(absent)?
-            }
+            None => self.connect().await.map_err(|error| Refusal::Absence(error.to_string()))?,
         };
         let request = ForwardRequest { envelope: MessageField::some(event), ..Default::default() };
-        let context = ttrpc::context::with_duration(PATIENCE);
-        let sent = EventsClient::new(connected.clone()).forward(context, &request).await;
-        match sent {
+        let forwarding = EventsClient::new(connected.clone());
+        match forwarding.forward(Context::default(), &request).await {
             Ok(_) => {
                 *client = Some(connected);
                 Ok(())
             }
-            Err(ttrpc::Error::RpcStatus(status))
-                if status.code() != ttrpc::Code::DEADLINE_EXCEEDED =>
-            {
+            Err(ttrpc::Error::RpcStatus(status)) => {
                 *client = Some(connected);
                 Err(Refusal::Event(status.message))
             }
-            Err(error) => Err(absent(error)),
+            Err(error) => Err(Refusal::Absence(error.to_string())),
         }
     }
 
-    /// Waits until everything is sent, but not longer than containerd may take for one.
+    /// Not by the client, whose connect(2) blocks while the queue of a socket is full.
+    async fn connect(&self) -> std::io::Result<Client> {
+        let stream = UnixStream::connect(self.address()).await?;
+        Ok(Client::new(Socket::from(stream)))
+    }
+
+    /// Waits until everything is sent, but not for ever.
     pub(crate) async fn flush(&self) {
         let empty = self.empty.notified();
         if !lock(&self.queue).is_empty() {
@@ -210,5 +212,61 @@ pub(crate) fn timestamp(time: SystemTime) -> Timestamp {
         seconds: since.as_secs().cast_signed(),
         nanos: since.subsec_nanos().cast_signed(),
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use async_trait::async_trait;
+    use containerd_shim_protos::{
+        api::Empty,
+        shim_async::{Events as Service, create_events},
+    };
+    use ttrpc::r#async::{Server, TtrpcContext};
+
+    use super::*;
+
+    /// Keeps the topics that it hears, and answers the first one late.
+    #[derive(Default)]
+    struct Slow(Mutex<Vec<String>>);
+
+    #[async_trait]
+    impl Service for Slow {
+        async fn forward(&self, _: &TtrpcContext, request: ForwardRequest) -> ttrpc::Result<Empty> {
+            let is_first = lock(&self.0).is_empty();
+            lock(&self.0).push(request.envelope.topic.clone());
+            if is_first {
+                tokio::time::sleep(PATIENCE + Duration::from_secs(1)).await;
+            }
+            Ok(Empty::new())
+        }
+    }
+
+    /// A containerd that was stopped, or whose disk is slow: it has the event, which is neither lost nor
+    /// told twice.
+    #[test]
+    fn an_answer_that_is_late_is_waited_for() {
+        let socket = std::env::temp_dir().join(format!("events.{}", std::process::id()));
+        let address = format!("{SCHEME}{}", socket.display());
+        let slow = Arc::new(Slow::default());
+        let executor = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        executor.block_on(async {
+            let server = Server::new().bind(&address).unwrap();
+            let mut server = server.register_service(create_events(slow.clone()));
+            server.start().await.unwrap();
+            let events = Arc::new(Events::new("tests", Some(address)));
+            events.push("/first", "TaskExit", Vec::new());
+            events.push("/second", "TaskDelete", Vec::new());
+            let forwarded = events.clone();
+            tokio::spawn(async move { forwarded.forward().await });
+            for _ in 0..3 {
+                events.flush().await;
+            }
+            assert!(lock(&events.queue).is_empty());
+        });
+        assert_eq!(*lock(&slow.0), ["/first", "/second"]);
+        std::fs::remove_file(socket).unwrap();
     }
 }

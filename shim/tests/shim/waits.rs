@@ -5,7 +5,10 @@ use std::{
     fs,
     os::{
         fd::OwnedFd,
-        unix::{fs::PermissionsExt, net::UnixListener},
+        unix::{
+            fs::PermissionsExt,
+            net::{UnixListener, UnixStream},
+        },
     },
     path::{Path, PathBuf},
     process::Command,
@@ -22,6 +25,7 @@ use containerd_shim_protos::{
     ttrpc::{self, Code},
 };
 use protobuf::well_known_types::any::Any;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use serde_json::{Value, json};
 
 use crate::common::{
@@ -247,5 +251,27 @@ fn no_exit_is_lost_to_a_script_that_lingers() {
     assert_eq!(exit_status(&shim, ""), 137);
     let delete = DeleteRequest { id: "c1".into(), ..Default::default() };
     shim.tasks().delete(patience(), &delete).expect("it has ended");
+    shim.ends_when_asked();
+}
+
+/// A containerd that was stopped long ago, and the queue of whose socket has filled up.
+#[test]
+fn a_containerd_that_takes_no_connection_holds_nobody_up() {
+    if host::runtime().is_none() {
+        return;
+    }
+    let containerd = Bundle::of_container();
+    let address = containerd.join("c.sock.ttrpc");
+    let listener = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None);
+    let listener = listener.expect("a socket");
+    let name = SocketAddrUnix::new(&address).expect("a short name");
+    rustix::net::bind(&listener, &name).expect("a name that is free");
+    rustix::net::listen(&listener, 0).expect("a socket");
+    let _queued = UnixStream::connect(&address).expect("there is room for one");
+    let shim = shim_with("TTRPC_ADDRESS", &address);
+    furnish(&shim.bundle, "exec /bin/busybox sleep 1000", &["pid", "mount"], json!({}));
+    create(&shim, "c1", &shim.bundle).expect("it is made");
+    let delete = DeleteRequest { id: "c1".into(), ..Default::default() };
+    shim.tasks().delete(patience(), &delete).expect("it was never started");
     shim.ends_when_asked();
 }
