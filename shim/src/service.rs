@@ -16,6 +16,7 @@ use containerd_shim_protos::{
     shim_async::{Task, create_task},
 };
 use protobuf::{Message, MessageField, well_known_types::any::Any};
+use tokio::sync::oneshot;
 use ttrpc::r#async::{Service as Methods, TtrpcContext};
 
 use crate::{
@@ -257,7 +258,19 @@ impl Task for Service {
 
     async fn delete(&self, _: &TtrpcContext, request: DeleteRequest) -> Answer<DeleteResponse> {
         let id = request.id.clone();
-        answer("delete", &id, self.whole(|this| async move { this.delete(&request).await }).await)
+        let (answered, asker) = oneshot::channel::<()>();
+        let deleted = self.whole(|this| async move {
+            let deleted = this.delete(&request).await;
+            // A containerd that was killed meanwhile may be back, and have found the container here.
+            // It is told by the end of this shim, which it will have no other reason to ask for.
+            if answered.is_closed() && deleted.is_ok() && this.0.is_empty() {
+                this.0.done.notify_one();
+            }
+            deleted
+        });
+        let deleted = answer("delete", &id, deleted.await);
+        drop(asker);
+        deleted
     }
 
     async fn pids(&self, _: &TtrpcContext, request: PidsRequest) -> Answer<PidsResponse> {

@@ -1,18 +1,25 @@
 //! The task service: what it refuses, and the life of a container and of what is executed in it.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf, sync::mpsc, time::Duration};
+use std::{
+    fs,
+    io::Write,
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    path::PathBuf,
+    sync::mpsc,
+    time::Duration,
+};
 
 use containerd_shim_protos::{
     api::{
-        CheckpointTaskRequest, CreateTaskRequest, DeleteRequest, ExecProcessRequest, KillRequest,
-        PidsRequest, StartRequest, WaitRequest,
+        CheckpointTaskRequest, ConnectRequest, CreateTaskRequest, DeleteRequest,
+        ExecProcessRequest, KillRequest, PidsRequest, StartRequest, WaitRequest,
     },
     shim::oci::Options,
-    ttrpc::Code,
+    ttrpc::{self, Code},
 };
 use libcontainer::container::Container;
-use protobuf::well_known_types::any::Any;
-use rustix::fs::{CWD, FileType, Mode};
+use protobuf::{Message, well_known_types::any::Any};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 
 use crate::common::{Shim, code, host, packed, patience, refused};
@@ -112,6 +119,50 @@ fn a_container_has_one_life() {
     shim.ends_when_asked();
 }
 
+/// As it goes over the socket: length, stream, type, flags.
+fn frame(method: &str, request: &impl Message) -> Vec<u8> {
+    let request = ttrpc::Request {
+        service: "containerd.task.v3.Task".to_owned(),
+        method: method.to_owned(),
+        payload: request.write_to_bytes().expect("a message"),
+        ..Default::default()
+    };
+    let request = request.write_to_bytes().expect("a message");
+    let length = u32::try_from(request.len()).expect("it is short");
+    [&length.to_be_bytes()[..], &[0, 0, 0, 1, 1, 0], &request].concat()
+}
+
+/// containerd is killed while it has a container removed, and comes back before that is over: it
+/// finds a container, and then none that it could ask the shim to end for.
+#[test]
+fn a_removal_that_nobody_hears_of_ends_it() {
+    let shim = Shim::start();
+    let Some(create) = furnish(&shim) else { return };
+    // Its hook waits for who reads what it tells.
+    let told = shim.bundle.join("stopped");
+    mknodat(CWD, &told, FileType::Fifo, Mode::RWXU, 0).expect("a fifo");
+    shim.create(create).expect("it is made");
+    let id = || "c1".to_owned();
+    let client = shim.tasks();
+    client.start(patience(), &StartRequest { id: id(), ..Default::default() }).expect("it starts");
+    let kill = KillRequest { id: id(), signal: 9, ..Default::default() };
+    client.kill(patience(), &kill).expect("it runs");
+    client.wait(patience(), &WaitRequest { id: id(), ..Default::default() }).expect("it ends");
+    drop(client);
+    let mut killed = UnixStream::connect(&shim.socket).expect("it listens");
+    let delete = frame("Delete", &DeleteRequest { id: id(), ..Default::default() });
+    killed.write_all(&delete).expect("it reads");
+    host::until("it is being removed", || !host::children(shim.pid).is_empty());
+    drop(killed);
+    let successor = shim.tasks();
+    let connect = ConnectRequest { id: id(), ..Default::default() };
+    successor.connect(patience(), &connect).expect("it is still there");
+    let state = fs::read_to_string(&told).expect("the hook tells");
+    assert!(state.contains("\"id\":\"c1\""), "{state}");
+    assert!(shim.ends());
+    assert!(!shim.socket.exists());
+}
+
 #[test]
 fn an_exec_that_cannot_be_leaves_the_container_alone() {
     let shim = Shim::start();
@@ -146,7 +197,7 @@ fn a_reader_that_comes_late_finds_the_end() {
     let Some(create) = furnish(&shim) else { return };
     run(&shim, create);
     let fifo = shim.bundle.join("fifo");
-    rustix::fs::mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a fifo");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a fifo");
     let client = shim.tasks();
     let stdout = fifo.display().to_string();
     let request = ExecProcessRequest { stdout, ..exec("e1", "") };

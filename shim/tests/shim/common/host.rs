@@ -4,6 +4,8 @@ use std::{
     fs,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -79,6 +81,16 @@ pub(crate) fn pidfd(pid: u32) -> Result<OwnedFd, Errno> {
 #[track_caller]
 pub(crate) fn kill(pid: u32) {
     kill_process(id(pid), Signal::KILL).expect("it is there");
+}
+
+/// For what is announced by no event.
+#[track_caller]
+pub(crate) fn until(what: &str, mut found: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !found() {
+        assert!(Instant::now() < deadline, "{what}");
+        thread::yield_now();
+    }
 }
 
 /// Waits for the end of a process.

@@ -4,8 +4,6 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
 };
 
 use containerd_shim_protos::{sandbox_api::CreateSandboxRequest, ttrpc::Code};
@@ -102,11 +100,8 @@ fn a_shared_pid_namespace_has_a_first_process_that_can_do_nothing() {
     inside(&enter, &["sh", "-c", "sleep 1000 >&- 2>&- &"]);
     let orphan = host::children(pid).pop().expect("an orphan");
     host::kill(orphan);
-    let patience = Instant::now() + Duration::from_secs(20);
-    while Path::new(&format!("/proc/{orphan}")).exists() {
-        assert!(Instant::now() < patience, "nobody has waited for it");
-        thread::yield_now();
-    }
+    let entry = format!("/proc/{orphan}");
+    host::until("it is waited for", || !Path::new(&entry).exists());
     pod.stop().expect("it stops");
     assert!(host::ends(&first));
     assert_eq!(pod.status().state, "SANDBOX_NOTREADY");
