@@ -23,6 +23,7 @@ e2e_common::tests! {
     the_shim_is_killed_while_a_container_is_made
     the_shim_is_killed_while_a_container_is_removed
     containerd_is_killed_while_a_container_is_made
+    containerd_is_killed_while_a_container_is_removed
 }
 
 /// One after the other, and eight at a time. Descriptors of containerd are counted; `rest` looks for
@@ -119,11 +120,16 @@ impl Who {
         }
     }
 
-    fn comes_back(self) {
+    fn comes_back(self, name: &str) {
         match self {
             // Another one is started when it is asked for.
             Self::Shim => {}
-            Self::Containerd => daemon::shared().up(),
+            Self::Containerd => {
+                // A bundle of which it had removed a part: it would not look at it again, and could
+                // not remove the next one of this name.
+                let _ = fs::remove_dir_all(daemon::shared().bundles().join(format!(".{name}")));
+                daemon::shared().up();
+            }
         }
     }
 }
@@ -168,7 +174,7 @@ fn killed(who: Who, work: Work) {
         wait::pause(delay);
         who.is_killed(&name);
         running.end();
-        who.comes_back();
+        who.comes_back(&name);
         remove(&name);
         nothing_is_left(&name, delay);
     }
@@ -185,4 +191,13 @@ fn the_shim_is_killed_while_a_container_is_removed() {
 
 fn containerd_is_killed_while_a_container_is_made() {
     killed(Who::Containerd, Work::Making);
+}
+
+fn containerd_is_killed_while_a_container_is_removed() {
+    if !daemon::shared().is_rtn() {
+        // containerd's own shim removes it meanwhile and stays, so that containerd keeps a task that
+        // it does not show and that nobody can remove.
+        return;
+    }
+    killed(Who::Containerd, Work::Removing);
 }
