@@ -21,6 +21,7 @@ use rustix::{
 use crate::{
     error::{Error, Kind},
     plan::Hook,
+    program::unblocked,
     step::{Cause, Detail},
 };
 
@@ -134,7 +135,7 @@ pub(crate) fn run(hook: &Hook, state: &[u8]) -> Result<(), HookFailure> {
     stdin.write_all(state)?;
     stdin.seek(SeekFrom::Start(0))?;
     let mut output = memory_file()?;
-    let mut child = command(hook, stdin, &output)?.spawn()?;
+    let mut child = unblocked(&mut command(hook, stdin, &output)?).spawn()?;
     let status = wait(&mut child, hook.timeout)?;
     let ending = match status {
         Some(status) if status.success() => return Ok(()),
@@ -230,6 +231,14 @@ mod tests {
         let failure = run(&hook("echo out; echo err >&2; exit 3", None), b"").unwrap_err();
         assert_eq!(failure.ending, Ending::Exited(3));
         assert_eq!(failure.output, b"out\nerr\n");
+    }
+
+    /// `rtn run` blocks all of them, and a shim some.
+    #[test]
+    fn no_signal_is_blocked() {
+        nix::sys::signal::SigSet::all().thread_block().unwrap();
+        let script = "grep -q '^SigBlk:\t0*$' /proc/self/status && sleep 0 & wait $!";
+        assert!(run(&hook(script, Some(60)), b"").is_ok());
     }
 
     #[test]

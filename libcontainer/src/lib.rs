@@ -22,6 +22,7 @@ mod namespaces;
 mod network;
 pub mod plan;
 mod process;
+pub mod program;
 pub mod resctrl;
 mod rootfs;
 pub mod sandbox;

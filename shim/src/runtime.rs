@@ -13,7 +13,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use libcontainer::{container::Container, exe::Sealed};
+use libcontainer::{container::Container, exe::Sealed, program::unblocked};
 use serde::Deserialize;
 
 use crate::{
@@ -95,7 +95,7 @@ impl Runtime {
         let mut command = Command::new(&program);
         command.arg("--version").stdin(Stdio::null()).stdout(stdout).stderr(Stdio::null());
         // Somebody's script may take its time.
-        children::spawn(&mut command, &[])?.run().await;
+        children::spawn(unblocked(&mut command), &[])?.run().await;
         match memory::text(said).starts_with("rtn version ") {
             true => Ok(()),
             false => Err(Fault::precondition(format!(
@@ -202,12 +202,15 @@ impl Runtime {
         let [stdin, stdout, stderr] =
             call.streams.0.map(|fd| fd.map_or_else(Stdio::null, Stdio::from));
         command.stdin(stdin).stdout(stdout).stderr(stderr);
+        // BinaryName may be a script, which has children of its own and goes on after the runtime.
+        let is_runtime = self.options.binary_name.is_empty();
+        if !is_runtime {
+            unblocked(&mut command);
+        }
         let fds = [Some(&log), call.extra.as_ref(), sealed.as_ref().map(|sealed| &sealed.mount)];
         let child = children::spawn(&mut command, &fds.map(|fd| fd.map(AsFd::as_fd)))?;
         // The container's ends of pipes are its own now: with ours open no reader would see an end.
         drop(command);
-        // BinaryName may be a script that goes on after the runtime.
-        let is_runtime = self.options.binary_name.is_empty();
         let birth = Birth::by(Some(&child).filter(|_| is_runtime));
         match child.run().await.status {
             0 => Ok(birth),

@@ -116,3 +116,13 @@ pub(crate) fn inherited(number: std::os::fd::RawFd) -> std::os::fd::OwnedFd {
     // SAFETY: the caller has just found it open at program start, when only 0, 1 and 2 have owners.
     unsafe { OwnedFd::from_raw_fd(number) }
 }
+
+/// Has `command` unblock every signal just before it becomes the program.
+pub(crate) fn with_no_signal_blocked(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    let none = nix::sys::signal::SigSet::empty();
+    let unblock = move || none.thread_set_mask().map_err(std::io::Error::from);
+    // SAFETY: all that the closure does in the child is pthread_sigmask(3), which is async-signal-safe;
+    // it owns the set and allocates nothing, for an error either.
+    unsafe { command.pre_exec(unblock) };
+}

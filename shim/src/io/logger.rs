@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use libcontainer::program::unblocked;
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -41,7 +42,7 @@ impl Logger {
         command.env("CONTAINER_ID", owner.id).env("CONTAINER_NAMESPACE", owner.namespace);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let fds = [stdout.as_fd(), stderr.as_fd(), tell.as_fd()].map(Some);
-        let logger = Self(children::spawn(&mut command, &fds)?);
+        let logger = Self(children::spawn(unblocked(&mut command), &fds)?);
         drop((stdout, stderr, tell));
         match answer(ready, program).await {
             Ok(()) => Ok((logger, [stdout_of_process, stderr_of_process])),

@@ -12,7 +12,10 @@ use std::{
 };
 
 use containerd_shim_protos::types::mount::Mount;
-use libcontainer::image::{LoopDevice, Owners};
+use libcontainer::{
+    image::{LoopDevice, Owners},
+    program::unblocked,
+};
 use nix::mount::{MntFlags, MsFlags, umount2};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 
@@ -159,7 +162,7 @@ async fn by_helper((program, kind): (&str, &str), mount: &Mount, rootfs: &Path) 
     command.arg(&mount.source).arg(rootfs.join(&mount.target));
     command.args(mount.options.iter().flat_map(|option| ["-o", option])).args(["-t", kind]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
-    match children::spawn(&mut command, &[])?.run().await.status {
+    match children::spawn(unblocked(&mut command), &[])?.run().await.status {
         0 => Ok(()),
         _ => {
             let said = memory::text(said);

@@ -228,8 +228,11 @@ fn no_exit_is_lost_to_a_script_that_lingers() {
     let Some(runtime) = host::runtime() else { return };
     let shim = Shim::start();
     let script = shim.bundle.join("script");
-    fs::write(&script, format!("#!/bin/sh\n{runtime:?} \"$@\"; code=$?; sleep 0.02; exit $code\n"))
-        .expect("a script");
+    fs::write(
+        &script,
+        format!("#!/bin/sh\n{runtime:?} \"$@\" & wait $!; code=$?; sleep 0.02; exit $code\n"),
+    )
+    .expect("a script");
     fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).expect("a mode");
     furnish(&shim.bundle, "exec /bin/busybox sleep 1000", &["pid", "mount"], json!({}));
     let binary_name = script.to_string_lossy().into_owned();
@@ -273,5 +276,36 @@ fn a_containerd_that_takes_no_connection_holds_nobody_up() {
     create(&shim, "c1", &shim.bundle).expect("it is made");
     let delete = DeleteRequest { id: "c1".into(), ..Default::default() };
     shim.tasks().delete(patience(), &delete).expect("it was never started");
+    shim.ends_when_asked();
+}
+
+/// The shim blocks some for itself. A shell that gets no SIGCHLD waits for its children for ever.
+#[test]
+fn what_is_run_has_no_signal_blocked() {
+    let script = "#!/bin/sh\ngrep SigBlk /proc/self/status >\"${0%/*}/said\" & wait\n";
+    let shown = |programs: &Path| {
+        let said = fs::read_to_string(programs.join("said")).expect("it has been run");
+        said.trim_start_matches("SigBlk:").trim().trim_start_matches('0').to_owned()
+    };
+    let program = |name: &str| {
+        let programs = Bundle::of_container();
+        fs::write(programs.join(name), script).expect("a script");
+        fs::set_permissions(programs.join(name), fs::Permissions::from_mode(0o700))
+            .expect("a mode");
+        programs
+    };
+    let (logger, helper) = (program("logger"), program("mount.fuse"));
+    let shim = shim_with("PATH", Path::new(&format!("{}:/usr/bin:/bin", helper.display())));
+    let stdout = format!("binary-v2://{}/logger", logger.display());
+    let rootfs = vec![Mount { type_: "fuse.x".into(), ..Default::default() }];
+    let create = CreateTaskRequest { rootfs, stdout, ..Default::default() };
+    refused(shim.create(create), Code::FAILED_PRECONDITION, "before it was ready");
+    assert_eq!([shown(&helper), shown(&logger)], ["", ""]);
+    let runtime = program("runtime");
+    let binary_name = runtime.join("runtime").to_string_lossy().into_owned();
+    let options = Options { binary_name, ..shim.bundle.options() };
+    let created = create_with(&shim, "c1", &shim.bundle, &options);
+    refused(created, Code::FAILED_PRECONDITION, "is not rtn");
+    assert_eq!(shown(&runtime), "");
     shim.ends_when_asked();
 }
