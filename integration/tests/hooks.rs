@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use integration::{
     Bundle, Feature, HookCall, Kind, Test, bundle::PROBE, bundle::push, host, needs, only_on,
-    test::hook_calls,
+    test::hook_calls, wait,
 };
 use serde_json::json;
 
@@ -284,6 +284,26 @@ fn a_hook_that_hangs_is_ended_by_its_timeout() {
         config["hooks"]["createRuntime"][0]["args"] = json!(["sleep", "1000"]);
     });
     assert!(test.create_fails(&bundle).stderr.contains("hook"));
+}
+
+/// Who deletes what is being made means all of it: the create, which waits for the hook, ends.
+#[test]
+fn a_hook_that_hangs_is_ended_with_its_container() {
+    let test = Test::new();
+    only_on!(test, [Rtn], "runc and crun remove the state, and leave create and its hook");
+    let runs = test.dir().join("runs");
+    let script = format!(": >{runs:?}; exec sleep 1000");
+    let bundle = test.bundle().edit(|config| {
+        let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script] });
+        push(&mut config["hooks"]["createRuntime"], hook);
+    });
+    let mut command =
+        test.command(&["create", "--bundle", &bundle.dir.to_string_lossy(), test.id()]);
+    let (mut create, _output) = wait::spawn_with_pipe(&mut command).expect("the runtime");
+    wait::until(test.dir(), || runs.exists());
+    test.call(&["delete", "--force", test.id()]).ok();
+    assert_ne!(wait::exit_status(&mut create, &command), 0);
+    test.assert_clean();
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::{Read, Seek, SeekFrom, Write},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd},
         unix::process::{CommandExt, ExitStatusExt},
     },
     process::{Child, Command, ExitStatus},
@@ -33,10 +33,13 @@ pub(crate) enum Ending {
     Exited(i32),
     Signalled(i32),
     TimedOut,
+    /// The container process has ended meanwhile, and the hook was killed.
+    Alone,
 }
 
 const SIGNALLED: i32 = -1000;
 const TIMED_OUT: i32 = -2000;
+const ALONE: i32 = -2001;
 
 impl Ending {
     pub(crate) fn code(self) -> i32 {
@@ -45,12 +48,14 @@ impl Ending {
             Self::Exited(status) => -status,
             Self::Signalled(signal) => SIGNALLED - signal,
             Self::TimedOut => TIMED_OUT,
+            Self::Alone => ALONE,
         }
     }
 
     pub(crate) fn from_code(code: i32) -> Self {
         match code {
             TIMED_OUT => Self::TimedOut,
+            ALONE => Self::Alone,
             code if code < SIGNALLED => Self::Signalled(SIGNALLED - code),
             code if code < 0 => Self::Exited(-code),
             errno => Self::NotStarted(errno),
@@ -90,14 +95,27 @@ impl From<Errno> for HookFailure {
     }
 }
 
-/// Runs all of `hooks` of config.json's `field`, in order; the first failure ends it.
-pub(crate) fn run_all(field: &str, hooks: &[Hook], state: &[u8]) -> Result<(), Error> {
-    hooks.iter().enumerate().try_for_each(|(index, hook)| run_one(field, index, hook, state))
+/// Runs all of `hooks` of config.json's `field`, in order; the first failure ends it. So does the end
+/// of `process`: one that is being made is waited for by nobody else, and who kills it means all this.
+pub(crate) fn run_all(
+    field: &str,
+    hooks: &[Hook],
+    state: &[u8],
+    process: Option<BorrowedFd<'_>>,
+) -> Result<(), Error> {
+    let mut hooks = hooks.iter().enumerate();
+    hooks.try_for_each(|(index, hook)| run_one(field, index, hook, state, process))
 }
 
-/// Runs the one hook at `hooks.<field>[index]`.
-pub(crate) fn run_one(field: &str, index: usize, hook: &Hook, state: &[u8]) -> Result<(), Error> {
-    run(hook, state).map_err(|failure| {
+/// Runs the one hook at `hooks.<field>[index]`, as [`run_all`].
+pub(crate) fn run_one(
+    field: &str,
+    index: usize,
+    hook: &Hook,
+    state: &[u8],
+    process: Option<BorrowedFd<'_>>,
+) -> Result<(), Error> {
+    run_beside(hook, state, process).map_err(|failure| {
         let cause = Cause::from(failure);
         explain(field, index, hook, Ending::from_code(cause.errno), &cause.detail.text())
     })
@@ -119,6 +137,9 @@ pub(crate) fn explain(
         Ending::NotStarted(errno) => error.because(std::io::Error::from_raw_os_error(errno)),
         Ending::Exited(status) => error.because(format!("exit status {status}{said}")),
         Ending::Signalled(signal) => error.because(format!("killed by signal {signal}{said}")),
+        Ending::Alone => error.because(format!(
+            "the container process has ended meanwhile, and the hook was killed{said}"
+        )),
         Ending::TimedOut => {
             let seconds = hook.timeout.unwrap_or_default();
             error
@@ -131,16 +152,24 @@ pub(crate) fn explain(
 /// Runs one hook to its end or its timeout. stdin and output are files in memory: neither side
 /// can block on the other.
 pub(crate) fn run(hook: &Hook, state: &[u8]) -> Result<(), HookFailure> {
+    run_beside(hook, state, None)
+}
+
+fn run_beside(
+    hook: &Hook,
+    state: &[u8],
+    process: Option<BorrowedFd<'_>>,
+) -> Result<(), HookFailure> {
     let mut stdin = memory_file()?;
     stdin.write_all(state)?;
     stdin.seek(SeekFrom::Start(0))?;
     let mut output = memory_file()?;
     let mut child = unblocked(&mut command(hook, stdin, &output)?).spawn()?;
-    let status = wait(&mut child, hook.timeout)?;
-    let ending = match status {
-        Some(status) if status.success() => return Ok(()),
-        Some(status) => ending(status),
-        None => Ending::TimedOut,
+    let ending = match wait(&mut child, hook.timeout, process)? {
+        Ended::Hook(status) if status.success() => return Ok(()),
+        Ended::Hook(status) => ending(status),
+        Ended::Time => Ending::TimedOut,
+        Ended::Process => Ending::Alone,
     };
     let mut text = Vec::new();
     output.seek(SeekFrom::Start(0))?;
@@ -174,27 +203,41 @@ fn command(hook: &Hook, stdin: File, output: &File) -> Result<Command, HookFailu
     Ok(command)
 }
 
-/// `None` when the time is over, and the hook killed.
-fn wait(child: &mut Child, timeout: Option<u32>) -> Result<Option<ExitStatus>, HookFailure> {
-    let pid = Pid::from_child(child);
-    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
-    if !ends_before(&pidfd, deadline)? {
-        child.kill()?;
-        child.wait()?;
-        return Ok(None);
-    }
-    Ok(Some(child.wait()?))
+/// What ended first.
+enum Ended {
+    Hook(ExitStatus),
+    Time,
+    Process,
 }
 
-fn ends_before(pidfd: &OwnedFd, deadline: Option<Instant>) -> Result<bool, Errno> {
+/// Unless it is the hook that ends, it is killed.
+fn wait(
+    child: &mut Child,
+    timeout: Option<u32>,
+    process: Option<BorrowedFd<'_>>,
+) -> Result<Ended, HookFailure> {
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let deadline = timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds.into()));
+    let fds = [Some(pidfd.as_fd()), process];
+    let mut fds: Vec<_> =
+        fds.into_iter().flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+    let in_time = ready_before(&mut fds, deadline)?;
+    if !fds[0].revents().is_empty() {
+        return Ok(Ended::Hook(child.wait()?));
+    }
+    child.kill()?;
+    child.wait()?;
+    Ok(if in_time { Ended::Process } else { Ended::Time })
+}
+
+fn ready_before(fds: &mut [PollFd<'_>], deadline: Option<Instant>) -> Result<bool, Errno> {
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let left = left.map(|left| rustix::event::Timespec {
             tv_sec: left.as_secs() as i64,
             tv_nsec: left.subsec_nanos().into(),
         });
-        match poll(&mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)], left.as_ref()) {
+        match poll(fds, left.as_ref()) {
             Ok(ready) => return Ok(ready > 0),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno),
@@ -249,9 +292,13 @@ mod tests {
 
     #[test]
     fn endings_cross_as_numbers() {
-        for ending in
-            [Ending::NotStarted(2), Ending::Exited(255), Ending::Signalled(64), Ending::TimedOut]
-        {
+        for ending in [
+            Ending::NotStarted(2),
+            Ending::Exited(255),
+            Ending::Signalled(64),
+            Ending::TimedOut,
+            Ending::Alone,
+        ] {
             assert_eq!(Ending::from_code(ending.code()), ending);
         }
     }

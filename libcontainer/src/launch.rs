@@ -226,8 +226,9 @@ pub(crate) fn accompany(
         match parent.next().doing(|| "cannot hear from the container process")? {
             Some((ToParent::RunHooks, _)) => {
                 let state = plan.hook_state("creating", child.pid);
-                hooks::run_all("prestart", &plan.hooks.prestart, &state)?;
-                hooks::run_all("createRuntime", &plan.hooks.create_runtime, &state)?;
+                let process = Some(child.pidfd.as_fd());
+                hooks::run_all("prestart", &plan.hooks.prestart, &state, process)?;
+                hooks::run_all("createRuntime", &plan.hooks.create_runtime, &state, process)?;
                 let told = parent.tell(ToChild::HooksDone, &[]);
                 told.doing(|| "cannot talk to the container process")?;
             }

@@ -26,6 +26,10 @@ impl Container {
     /// # Errors
     /// [`Kind::WrongState`] `… that is not stopped` without `force`; what could not be removed.
     pub fn delete(self, force: bool) -> Result<Vec<Error>> {
+        // Whoever makes or starts it has the lock as long as hooks like, and gives up when it dies.
+        if force && let Some(init) = self.init().or_else(|| self.entry.unborn()) {
+            init.signal(libc::SIGKILL).or_else(ended)?;
+        }
         let _lock = self.entry.lock()?;
         // Somebody else may have been faster while this waited for the lock.
         let this = Self { state: self.entry.read()?, entry: self.entry };

@@ -269,7 +269,7 @@ impl Container {
     }
 
     fn run_poststart(&self, hooks: &[Hook], pid: i32) -> Result<()> {
-        hooks::run_all("poststart", hooks, &self.hook_state("running", pid))
+        hooks::run_all("poststart", hooks, &self.hook_state("running", pid), None)
     }
 
     /// Every one runs, whatever the others do.
@@ -278,7 +278,7 @@ impl Container {
         let results = hooks
             .iter()
             .enumerate()
-            .map(|(index, hook)| hooks::run_one("poststop", index, hook, &state));
+            .map(|(index, hook)| hooks::run_one("poststop", index, hook, &state, None));
         results.filter_map(Result::err).collect()
     }
 

@@ -144,6 +144,14 @@ impl Entry {
         write_new(&new, &text).doing(|| format!("cannot write {new:?}"))
     }
 
+    /// The process of a container that is being made, if there is one already: state.json does not name
+    /// it before it is ready.
+    pub(super) fn unborn(&self) -> Option<InitProcess> {
+        let draft = fs::read(self.path(DRAFT)).ok()?;
+        let draft: State = serde_json::from_slice(&draft).ok()?;
+        InitProcess::find(draft.init_process_pid, draft.init_process_start)
+    }
+
     pub(super) fn publish(&self) -> Result<()> {
         let path = self.path(STATE);
         fs::rename(self.path(DRAFT), &path).doing(|| format!("cannot write {path:?}"))
