@@ -4,6 +4,7 @@
 use std::{fs, os::unix::net::UnixListener};
 
 use integration::{Container, Feature, Kind, Mode, Test, bundle::push, needs, only_on, wait};
+use rustix::process::{Signal, pidfd_send_signal};
 use serde_json::{Value, json};
 
 /// `run --detach`.
@@ -224,6 +225,39 @@ fn kill_all_reaches_every_process() {
     assert_eq!(container.wait(), 137);
     container.output();
     container.delete();
+}
+
+/// Without a cgroup nothing tells which processes are the container's, unless a pid namespace does.
+#[test]
+fn processes_that_nothing_tells_from_others_are_not_left_in_silence() {
+    let test = Test::new();
+    only_on!(test, [Rtn], "runc makes a cgroup wherever it can, and crun says nothing");
+    let pid_file = test.dir().join("pid");
+    let verbs: [&[&str]; 3] = [&["kill", "--all"], &["kill"], &["delete", "--force"]];
+    for (number, verb) in verbs.into_iter().enumerate() {
+        let id = format!("{}{number}", test.id());
+        let script = "sleep 1000 & exec probe serve";
+        let bundle = test.bundle_named(&id).without_namespace("pid").shell(script);
+        let mut command = test.command(&["--cgroup-manager", "disabled", "create", "--bundle"]);
+        command.arg(&bundle.dir).arg("--pid-file").arg(&pid_file).arg(&id);
+        let mut container = Container::from_command(&test, id, &mut command, pid_file.clone());
+        container.start();
+        container.expect("ready");
+        let children = format!("/proc/{0}/task/{0}/children", container.pid);
+        let other = fs::read_to_string(children).expect("/proc");
+        let other = wait::pidfd(other.trim().parse().expect("a pid")).expect("it runs");
+        let signal: &[&str] = if verb[0] == "kill" { &["KILL"] } else { &[] };
+        let told = test.call(&[verb, &[container.id.as_str()], signal].concat());
+        told.ok();
+        let words = "cannot find the other processes of container";
+        assert!(told.stderr.contains(words) && told.stderr.lines().count() == 1, "{told:?}");
+        assert_eq!(container.wait(), 137);
+        pidfd_send_signal(&other, Signal::KILL).expect("nobody else has ended it");
+        container.output();
+        if verb[0] == "kill" {
+            test.call(&["delete", &container.id]).ok();
+        }
+    }
 }
 
 #[test]

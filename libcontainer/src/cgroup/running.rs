@@ -44,6 +44,13 @@ impl Cgroup {
         self.main().is_ok()
     }
 
+    /// Whether there never was one, so that nothing tells which processes are the container's. From one
+    /// that was removed all of them are gone.
+    pub(crate) fn is_missing(&self) -> bool {
+        let Place { paths, lenient, unit, .. } = &self.place;
+        (paths.is_empty() || (*lenient && unit.is_none())) && !self.exists()
+    }
+
     /// The directories that exist: a rootless container may lack some of its place's.
     pub fn paths(&self) -> BTreeMap<String, PathBuf> {
         let paths = self.place.paths.iter().filter(|(_, path)| Dir::open(path).is_ok());

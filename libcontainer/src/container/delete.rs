@@ -21,7 +21,8 @@ const KILL_LIMIT_MS: i64 = 10_000;
 
 impl Container {
     /// Removes a stopped or created container: its processes, cgroup and state. With `force`, a
-    /// running one, too. What a poststop hook did wrong is returned and does not stop the rest.
+    /// running one, too. What a poststop hook did wrong is returned and does not stop the rest; so is
+    /// that processes may be left, which nothing tells from others.
     ///
     /// # Errors
     /// [`Kind::WrongState`] `… that is not stopped` without `force`; what could not be removed.
@@ -46,15 +47,15 @@ impl Container {
         this.destroy()
     }
 
-    /// The end of the lifecycle, for who holds the lock. What poststop hooks did wrong is returned.
+    /// The end of the lifecycle, for who holds the lock; returns what [`Container::delete`] does.
     pub(super) fn destroy(&self) -> Result<Vec<Error>> {
-        self.end_processes()?;
+        let left = self.end_processes()?;
         self.cgroup().remove(self.state.init_process_pid != 0)?;
         self.leave_resctrl()?;
         let hooks = self.spec().ok().and_then(|spec| spec.hooks().clone());
         let hooks = plan_hooks(hooks.as_ref(), &mut Vec::new());
         self.entry.remove()?;
-        Ok(self.run_poststop(&hooks.poststop))
+        Ok(left.into_iter().chain(self.run_poststop(&hooks.poststop)).collect())
     }
 
     /// Removes what is left of a container whose state is missing or damaged: `delete --force` must
@@ -96,7 +97,8 @@ impl Container {
         monitoring.chain(own).try_for_each(|group| resctrl::remove(group))
     }
 
-    fn end_processes(&self) -> Result<()> {
+    /// Returns a warning about processes that may be left.
+    fn end_processes(&self) -> Result<Option<Error>> {
         let cgroup = self.cgroup();
         if let Some(init) = self.init() {
             init.signal(libc::SIGKILL).or_else(ended)?;
@@ -111,10 +113,13 @@ impl Container {
         }
         // A pid namespace of its own ended with its init; other processes have to be found.
         let private = self.state.is_private(LinuxNamespaceType::Pid);
-        if !private && self.state.init_process_pid != 0 && cgroup.exists() {
+        if private || self.state.init_process_pid == 0 {
+            return Ok(None);
+        }
+        if cgroup.exists() {
             cgroup.kill(libc::SIGKILL)?;
         }
-        Ok(())
+        Ok(cgroup.is_missing().then(|| self.others_unknown()))
     }
 }
 

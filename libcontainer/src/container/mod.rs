@@ -141,23 +141,31 @@ impl Container {
     }
 
     /// Sends a signal to the init process; with `all`, or when SIGKILL must reach processes that
-    /// no pid namespace ends with it, to every process of the container.
+    /// no pid namespace ends with it, to every process of the container. Returns a warning when those
+    /// cannot be found (runc's rule: the init process gets its signal all the same).
     ///
     /// # Errors
     /// [`Kind::WrongState`] with the words `container not running`.
-    pub fn kill(&self, signal: i32, all: bool) -> Result<()> {
+    pub fn kill(&self, signal: i32, all: bool) -> Result<Option<Error>> {
         let private = self.state.is_private(LinuxNamespaceType::Pid);
-        let init = self.init();
-        if all || (signal == libc::SIGKILL && !private && init.is_some()) {
-            return self.cgroup().kill(signal);
+        let (cgroup, init) = (self.cgroup(), self.init());
+        let many = all || (signal == libc::SIGKILL && !private && init.is_some());
+        if many && !cgroup.is_missing() {
+            return cgroup.kill(signal).map(|()| None);
         }
         let init = init.ok_or_else(not_running)?;
         init.signal(signal)?;
         // A frozen v1 process dies only after it is thawed.
-        if signal == libc::SIGKILL && self.cgroup().frozen().unwrap_or(false) {
-            self.cgroup().thaw()?;
+        if signal == libc::SIGKILL && cgroup.frozen().unwrap_or(false) {
+            cgroup.thaw()?;
         }
-        Ok(())
+        let die_with_it = signal == libc::SIGKILL && private;
+        Ok((many && !die_with_it).then(|| self.others_unknown()))
+    }
+
+    fn others_unknown(&self) -> Error {
+        let what = format!("cannot find the other processes of container {:?}", self.id());
+        Error::new(Kind::Unsupported, what).because("it has no cgroup")
     }
 
     /// Freezes every process.

@@ -48,7 +48,7 @@ status of "ubuntu01" as "stopped" the following will delete resources held for
     }
 }
 
-/// Deletes; a poststop hook that fails is told and stops nothing (runtime-spec, runtime.md
+/// Deletes; what may be left is told, and a poststop hook that fails is told and stops nothing (runtime-spec, runtime.md
 /// "Lifecycle").
 pub(super) fn delete(container: Container, force: bool) -> Result<()> {
     let failures = container.delete(force)?;

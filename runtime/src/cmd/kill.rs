@@ -4,7 +4,7 @@ use clap::Args;
 use libcontainer::{Error, Kind, Result, container::Container};
 use nix::{libc, sys::signal::Signal};
 
-use crate::{cli::Verb, globals::Globals};
+use crate::{cli::Verb, globals::Globals, log};
 
 #[derive(Args, Debug)]
 pub(crate) struct Kill {
@@ -37,7 +37,10 @@ signal to the init process of the "ubuntu01" container:
         match container.kill(signal(&self.signal)?, self.all) {
             // Callers send --all to make sure, also when everything is over (go-runc does).
             Err(error) if self.all && error.kind() == Kind::WrongState => Ok(0),
-            other => other.map(|()| 0),
+            other => {
+                other?.iter().for_each(|left| log::warning(&left.to_string()));
+                Ok(0)
+            }
         }
     }
 }
