@@ -199,6 +199,18 @@ impl Service {
         })
     }
 
+    async fn shutdown(&self, id: &str) -> Result<()> {
+        let sandbox = self.0.sandbox(id).ok().filter(|_| !self.0.has_tasks());
+        let stopped = match &sandbox {
+            Some(sandbox) => sandbox.stop().await,
+            None => Ok(()),
+        };
+        if sandbox.is_some() || self.0.is_empty() {
+            self.0.done.notify_one();
+        }
+        stopped
+    }
+
     /// A containerd that was restarted asks so whether a pod's sandbox is there.
     fn connect(&self, id: &str) -> Result<ConnectResponse> {
         let task_pid = match self.0.sandbox(id) {
@@ -332,15 +344,9 @@ impl Task for Service {
     /// Of the process of the pod, which goes on as long as there is a container in it. For a sandbox
     /// that containerd has forgotten this is all that it says.
     async fn shutdown(&self, _: &TtrpcContext, request: ShutdownRequest) -> Answer<Empty> {
-        let sandbox = self.0.sandbox(&request.id).ok().filter(|_| !self.0.has_tasks());
-        let stopped = match &sandbox {
-            Some(sandbox) => sandbox.stop().await,
-            None => Ok(()),
-        };
-        if sandbox.is_some() || self.0.is_empty() {
-            self.0.done.notify_one();
-        }
-        answer("shutdown", &request.id, stopped.map(empty))
+        let id = request.id.clone();
+        let stopped = self.whole(|this| async move { this.shutdown(&request.id).await }).await;
+        answer("shutdown", &id, stopped.map(empty))
     }
 
     async fn checkpoint(

@@ -139,6 +139,8 @@ impl Task {
             let alive = exec.is_alive();
             drop(starting);
             if alive {
+                // The others may not have been found. This one is known, and may have ended just now.
+                let _ = exec.signal(libc::SIGKILL);
                 let _ = exec.wait().await;
             }
         }
@@ -157,8 +159,8 @@ impl Task {
             self.oom.is_to_be_killed();
         }
         // A frozen process has to be thawed to die, and others have to be found to die with it.
-        let frozen_or_many = process.state() == State::Paused || !self.config.has_own_pids();
-        match process.is_init() && (all || (signal == libc::SIGKILL && frozen_or_many)) {
+        let frozen_or_many = || !self.config.has_own_pids() || self.is_frozen();
+        match process.is_init() && (all || (signal == libc::SIGKILL && frozen_or_many())) {
             // With its last process a cgroup can go while it is looked for.
             true => self.kill_all(signal).await.or_else(|fault| match process.has_ended() {
                 true => process.signal(signal),
@@ -166,6 +168,12 @@ impl Task {
             }),
             false => process.signal(signal),
         }
+    }
+
+    /// By whomever: anybody who may can write to its cgroup.
+    fn is_frozen(&self) -> bool {
+        let frozen = |container: Container| container.cgroup().frozen().unwrap_or(false);
+        self.init.state() == State::Paused || self.container().is_ok_and(frozen)
     }
 
     /// Freezes it.

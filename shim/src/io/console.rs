@@ -55,7 +55,9 @@ impl Console {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut name = [0; 4096];
         let mut slices = [IoSliceMut::new(&mut name)];
-        recvmsg(&socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC).doing(doing)?;
+        // It has ended. Somebody else may have inherited the other end, and will not send anything.
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+        recvmsg(&socket, &mut slices, &mut control, flags).doing(doing)?;
         let fds = control.drain().filter_map(|message| match message {
             RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
             _ => None,
@@ -67,5 +69,23 @@ impl Console {
 impl Drop for Console {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_terminal_that_was_not_sent_is_not_waited_for() {
+        let bundle = std::env::temp_dir().join(format!("console.{}", std::process::id()));
+        std::fs::create_dir(&bundle).unwrap();
+        let console = Console::listen(&bundle, "").unwrap();
+        let _silent = UnixStream::connect(bundle.join(console.name())).unwrap();
+        let fault = console.receive().unwrap_err();
+        assert!(fault.text.contains("cannot receive the terminal"), "{}", fault.text);
+        std::fs::remove_dir(bundle).unwrap();
     }
 }

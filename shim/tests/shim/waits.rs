@@ -249,8 +249,7 @@ fn no_exit_is_lost_to_a_script_that_lingers() {
         start(&shim, &request.exec_id);
         assert_eq!(exit_status(&shim, &request.exec_id), 1);
     }
-    let kill = KillRequest { id: "c1".into(), signal: 9, ..Default::default() };
-    shim.tasks().kill(patience(), &kill).expect("it runs");
+    kill(&shim);
     assert_eq!(exit_status(&shim, ""), 137);
     let delete = DeleteRequest { id: "c1".into(), ..Default::default() };
     shim.tasks().delete(patience(), &delete).expect("it has ended");
@@ -276,6 +275,62 @@ fn a_containerd_that_takes_no_connection_holds_nobody_up() {
     create(&shim, "c1", &shim.bundle).expect("it is made");
     let delete = DeleteRequest { id: "c1".into(), ..Default::default() };
     shim.tasks().delete(patience(), &delete).expect("it was never started");
+    shim.ends_when_asked();
+}
+
+#[track_caller]
+fn kill(shim: &Shim) {
+    let request = KillRequest { id: "c1".into(), signal: 9, ..Default::default() };
+    shim.tasks().kill(patience(), &request).expect("it runs");
+}
+
+/// Only a v1 cgroup keeps what is frozen there from dying.
+#[test]
+fn what_somebody_else_has_frozen_can_be_killed() {
+    if host::runtime().is_none() {
+        return;
+    }
+    let shim = Shim::start();
+    furnish(&shim.bundle, "exec /bin/busybox sleep 1000", &["pid", "mount"], json!({}));
+    create(&shim, "c1", &shim.bundle).expect("it is made");
+    start(&shim, "");
+    let name = shim.bundle.file_name().expect("a name");
+    let (v1, v2) = (Path::new("/sys/fs/cgroup/freezer"), Path::new("/sys/fs/cgroup"));
+    match v1.exists() {
+        true => fs::write(v1.join(name).join("freezer.state"), "FROZEN"),
+        false => fs::write(v2.join(name).join("cgroup.freeze"), "1"),
+    }
+    .expect("its cgroup");
+    kill(&shim);
+    assert_eq!(exit_status(&shim, ""), 137);
+    let delete = DeleteRequest { id: "c1".into(), ..Default::default() };
+    shim.tasks().delete(patience(), &delete).expect("it has ended");
+    shim.ends_when_asked();
+}
+
+/// Whose state somebody has removed, so that the runtime does not find its processes.
+#[test]
+fn the_end_of_a_container_that_is_lost_is_told() {
+    if host::runtime().is_none() {
+        return;
+    }
+    let shim = Shim::start();
+    furnish(&shim.bundle, "exec /bin/busybox sleep 1000", &["mount"], json!({}));
+    let pid = create(&shim, "c1", &shim.bundle).expect("it is made").pid;
+    start(&shim, "");
+    let process = json!({"args": ["/bin/busybox", "sleep", "1000"], "cwd": "/", "user": {}});
+    let spec = Any { value: process.to_string().into_bytes(), ..Default::default() };
+    let (id, exec_id) = ("c1".to_owned(), "e1".to_owned());
+    let request = ExecProcessRequest { id, exec_id, spec: Some(spec).into(), ..Default::default() };
+    shim.tasks().exec(patience(), &request).expect("it is noted");
+    start(&shim, "e1");
+    let (state, moved) = (shim.bundle.join("states/tests/c1"), shim.bundle.join("c1"));
+    fs::rename(&state, &moved).expect("its state");
+    host::kill(pid);
+    assert_eq!([exit_status(&shim, ""), exit_status(&shim, "e1")], [137, 137]);
+    fs::rename(&moved, &state).expect("its state");
+    let delete = DeleteRequest { id: "c1".into(), ..Default::default() };
+    shim.tasks().delete(patience(), &delete).expect("it has ended");
     shim.ends_when_asked();
 }
 

@@ -1,9 +1,11 @@
 //! How a pod ends, by whom, and what `delete` finds after it.
 
+use std::time::Duration;
+
 use containerd_shim_protos::{
     api::ShutdownRequest,
     sandbox_api::{ShutdownSandboxRequest, WaitSandboxRequest},
-    ttrpc::Code,
+    ttrpc::{Code, context},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -68,6 +70,19 @@ fn the_task_services_shutdown_ends_a_sandbox_that_is_meant() {
     pod.tasks().shutdown(patience(), &shutdown("c1")).expect("that of a container says nothing");
     assert_eq!(pod.status().state, "SANDBOX_READY");
     pod.tasks().shutdown(patience(), &shutdown("pod")).expect("it ends");
+    assert!(pod.ends());
+    pod.bundle.has_no_mount();
+}
+
+/// With the first process of a pid namespace to wait for, which takes longer than the client stays.
+#[test]
+fn a_shutdown_is_finished_whoever_waits_for_it() {
+    needs_root!("making namespaces");
+    let (pod, _) = Pod::with(&config(POD, POD, POD, &[]));
+    let shutdown = ShutdownRequest { id: "pod".into(), ..Default::default() };
+    let (client, hurried) = (pod.tasks(), context::with_duration(Duration::from_millis(1)));
+    // Hardly anybody is that fast.
+    let _ = client.shutdown(hurried, &shutdown);
     assert!(pod.ends());
     pod.bundle.has_no_mount();
 }
