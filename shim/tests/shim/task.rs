@@ -211,6 +211,8 @@ fn a_reader_that_comes_late_finds_the_end() {
     assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(Vec::new()));
     let delete = DeleteRequest { id: "c1".into(), exec_id: "e1".into(), ..Default::default() };
     client.delete(patience(), &delete).expect("it has ended");
+    shim.kill();
+    shim.bundle.delete();
 }
 
 /// Has the shim's container started, and returns its pid and the directories of its cgroup.
