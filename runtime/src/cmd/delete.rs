@@ -48,8 +48,8 @@ status of "ubuntu01" as "stopped" the following will delete resources held for
     }
 }
 
-/// Deletes; what may be left is told, and a poststop hook that fails is told and stops nothing (runtime-spec, runtime.md
-/// "Lifecycle").
+/// Deletes. What may be left is told; a poststop hook that fails is told, too, and stops nothing
+/// (runtime-spec, runtime.md "Lifecycle").
 pub(super) fn delete(container: Container, force: bool) -> Result<()> {
     let failures = container.delete(force)?;
     failures.iter().for_each(|failure| log::warning(&failure.to_string()));
