@@ -9,6 +9,10 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    process::{Pid, PidfdFlags, pidfd_open},
+};
 use serde_json::{Value, json};
 
 const RTN: &str = env!("CARGO_BIN_EXE_rtn");
@@ -341,4 +345,26 @@ fn plan_names_every_fault_with_its_place() {
     let (_, json, _) = rtn(&["plan", "-b", &bundle, "-f", "json"]);
     let faults: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(faults["faults"][0]["path"], "process.cwd");
+}
+
+/// A shim that is killed has what it was making removed: nobody is to make it after that. One that
+/// nobody has waited for yet is as dead as others.
+#[test]
+fn it_does_not_begin_for_a_parent_that_has_ended() {
+    let version_for = |parent: u32| {
+        let mut command = Command::new(RTN);
+        command.arg("--version").env("RTN_DIES_WITH", parent.to_string());
+        command.output().unwrap()
+    };
+    let mut dead = Command::new("sleep").arg("1000").spawn().unwrap();
+    // There is a script between them.
+    assert!(version_for(dead.id()).status.success());
+    assert!(version_for(std::process::id()).status.success());
+    let pidfd = pidfd_open(Pid::from_child(&dead), PidfdFlags::empty()).unwrap();
+    dead.kill().unwrap();
+    assert_eq!(poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None), Ok(1));
+    let refused = version_for(dead.id());
+    assert!(!refused.status.success() && refused.stdout.is_empty(), "{refused:?}");
+    dead.wait().unwrap();
+    assert!(!version_for(dead.id()).status.success());
 }
