@@ -9,6 +9,17 @@ use e2e_common::list::{self, Arguments, Trial};
 
 use crate::daemon;
 
+/// From 1.7 on containerd's client closes its ends of the streams when it hears of the exit, be they
+/// read to their end or not (its pkg/cio, `copyIO`): what says so may be the client's loss.
+pub const CUT_OFF: &str = "the output is cut off";
+
+/// A test runs once more, which is told, for what containerd's client is known to lose.
+pub fn expect_a_hasty_client() {
+    if daemon::version() >= (1, 7) {
+        list::once_more_if(|words| words.contains(CUT_OFF) || words.contains("\n  left: \"\"\n"));
+    }
+}
+
 /// What `ctr` is told, and where rtn's shim is.
 ///
 /// # Errors

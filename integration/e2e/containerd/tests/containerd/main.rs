@@ -56,5 +56,6 @@ fn main() -> ExitCode {
         disabled_plugins: DISABLED.map(str::to_owned).to_vec(),
         tables: String::new(),
     });
+    judged::expect_a_hasty_client();
     judged::judge("containerd", arguments, tests, alone, rest::tests())
 }
