@@ -23,7 +23,7 @@ use nix::{
     sys::wait::{Id, WaitPidFlag, WaitStatus, waitid},
 };
 use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
+    event::PollFlags,
     io::{DupFlags, dup2, dup3},
     process::{Pid, PidfdFlags, pidfd_open},
 };
@@ -104,9 +104,7 @@ impl Child {
 
     /// Does not wait.
     pub(crate) fn has_ended(&self) -> bool {
-        let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+        !ready::now(&self.pidfd, PollFlags::IN).is_empty()
     }
 
     /// Its pid may be another's from now on.

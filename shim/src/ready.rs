@@ -1,7 +1,11 @@
 //! Descriptors that are waited for.
 
-use std::{io, os::fd::OwnedFd};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::{Interest, unix::AsyncFd};
 
 /// A descriptor in the executor's epoll set.
@@ -22,4 +26,13 @@ pub(crate) fn for_writing(fd: OwnedFd) -> io::Result<Watched> {
 #[allow(deprecated)]
 fn watch(fd: OwnedFd, interest: Interest) -> io::Result<Watched> {
     AsyncFd::with_interest(fd, interest)
+}
+
+/// What is so of `events` at this moment, and what is so beside it unasked (poll(2)).
+pub(crate) fn now(fd: impl AsFd, events: PollFlags) -> PollFlags {
+    let mut fds = [PollFd::new(&fd, events)];
+    match poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+        Ok(1..) => fds[0].revents(),
+        _ => PollFlags::empty(),
+    }
 }

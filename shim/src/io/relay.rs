@@ -3,11 +3,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
-    pipe::SpliceFlags,
-};
+use rustix::{event::PollFlags, io::Errno, pipe::SpliceFlags};
 use tokio::sync::watch;
 
 use super::sink::{self, Sink};
@@ -157,12 +153,9 @@ enum Look {
 }
 
 fn look(fd: BorrowedFd<'_>) -> Look {
-    let mut fds = [PollFd::new(&fd, PollFlags::IN)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let ready = poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0);
-    match fds[0].revents() {
-        events if ready && events.contains(PollFlags::IN) => Look::Data,
-        events if ready && events.contains(PollFlags::HUP) => Look::End,
+    match ready::now(fd, PollFlags::IN) {
+        events if events.contains(PollFlags::IN) => Look::Data,
+        events if events.contains(PollFlags::HUP) => Look::End,
         _ => Look::Nothing,
     }
 }
@@ -176,7 +169,10 @@ mod tests {
         time::Duration,
     };
 
-    use rustix::pipe::{PipeFlags, pipe_with};
+    use rustix::{
+        event::{PollFd, poll},
+        pipe::{PipeFlags, pipe_with},
+    };
 
     use super::{super::nonblocking, *};
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::PollFlags,
     fs::{CWD, Mode, OFlags, inotify, openat},
     io::Errno,
 };
@@ -129,17 +129,12 @@ impl Sink {
 
 /// Or an error, which the next write tells.
 pub(super) fn has_room(to: &Watched) -> bool {
-    let mut fds = [PollFd::new(to, PollFlags::OUT)];
-    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+    !ready::now(to, PollFlags::OUT).is_empty()
 }
 
 /// Without a reader a pipe's writing end is in error (poll(2)).
 fn has_reader(to: &Watched) -> bool {
-    let mut fds = [PollFd::new(to, PollFlags::OUT)];
-    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-    let _ = poll(&mut fds, Some(&now));
-    !fds[0].revents().contains(PollFlags::ERR)
+    !ready::now(to, PollFlags::OUT).contains(PollFlags::ERR)
 }
 
 impl AsFd for Sink {
