@@ -13,7 +13,6 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread::{self, ScopedJoinHandle},
-    time::{Duration, Instant},
 };
 
 use containerd_shim_protos::{
@@ -96,13 +95,28 @@ fn exit_status(shim: &Shim, exec_id: &str) -> u32 {
     shim.tasks().wait(patience(), &request).expect("it ends").exit_status
 }
 
+/// Executes a program of busybox in the container.
 #[track_caller]
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let patience = Instant::now() + Duration::from_secs(20);
-    while !is_so() {
-        assert!(Instant::now() < patience, "{what}");
-        thread::yield_now();
-    }
+fn exec(shim: &Shim, exec_id: &str, words: &[&str]) {
+    let args = [&["/bin/busybox"], words].concat();
+    let process = json!({"args": args, "cwd": "/", "user": {}});
+    let spec = Any { value: process.to_string().into_bytes(), ..Default::default() };
+    let (id, exec_id) = ("c1".to_owned(), exec_id.to_owned());
+    let request = ExecProcessRequest { id, exec_id, spec: Some(spec).into(), ..Default::default() };
+    shim.tasks().exec(patience(), &request).expect("it is noted");
+    start(shim, &request.exec_id);
+}
+
+#[track_caller]
+fn kill(shim: &Shim) {
+    let request = KillRequest { id: "c1".into(), signal: 9, ..Default::default() };
+    shim.tasks().kill(patience(), &request).expect("it runs");
+}
+
+#[track_caller]
+fn delete(shim: &Shim) {
+    let request = DeleteRequest { id: "c1".into(), ..Default::default() };
+    shim.tasks().delete(patience(), &request).expect("it has ended, or never begun");
 }
 
 /// Deletes what is being made, and has that refused.
@@ -143,12 +157,12 @@ fn a_mount_helper_that_hangs_holds_nobody_up() {
     thread::scope(|scope| {
         let creating =
             scope.spawn(|| shim.create(CreateTaskRequest { rootfs, ..Default::default() }));
-        until("the helper has not been run", || runs.exists());
+        host::until("the helper has not been run", || runs.exists());
         shim.is_well();
         give_up(&shim, "c1", creating);
     });
     shim.bundle.has_no_mount();
-    until("the helper still runs", || host::children(shim.pid).is_empty());
+    host::until("the helper still runs", || host::children(shim.pid).is_empty());
     shim.ends_when_asked();
 }
 
@@ -180,7 +194,7 @@ fn a_container_whose_hook_hangs_can_be_given_up() {
     furnish(&shim.bundle, "exec /bin/busybox sleep 1000", &["pid", "mount"], hangs(&runs));
     thread::scope(|scope| {
         let creating = scope.spawn(|| create(&shim, "c1", &shim.bundle));
-        until("the hook has not been run", || runs.exists());
+        host::until("the hook has not been run", || runs.exists());
         give_up(&shim, "c1", creating);
     });
     assert!(!shim.bundle.join("states/tests/c1").exists());
@@ -199,18 +213,18 @@ fn a_hook_that_hangs_keeps_no_dead() {
     furnish(&shim.bundle, orphan, &["mount"], json!({}));
     let pid = create(&shim, "c1", &shim.bundle).expect("it is made").pid;
     start(&shim, "");
-    until("its child has not begun", || !host::children(pid).is_empty());
+    host::until("its child has not begun", || !host::children(pid).is_empty());
     let second: PathBuf = shim.bundle.join("c2");
     let runs = shim.bundle.join("runs");
     furnish(&second, "exec /bin/busybox sleep 1000", &["pid", "mount"], hangs(&runs));
     let kill = KillRequest { id: "c1".into(), signal: 9, ..Default::default() };
     thread::scope(|scope| {
         let creating = scope.spawn(|| create(&shim, "c2", &second));
-        until("the hook has not been run", || runs.exists());
+        host::until("the hook has not been run", || runs.exists());
         let orphans = host::children(pid);
         // Its child is killed by the shim then.
         host::kill(pid);
-        until("the dead are not buried", || {
+        host::until("the dead are not buried", || {
             orphans.iter().all(|orphan| host::proc(*orphan, "status").is_empty())
         });
         give_up(&shim, "c2", creating);
@@ -239,20 +253,14 @@ fn no_exit_is_lost_to_a_script_that_lingers() {
     let options = Options { binary_name, ..shim.bundle.options() };
     create_with(&shim, "c1", &shim.bundle, &options).expect("it is made");
     start(&shim, "");
-    let process = json!({"args": ["/bin/busybox", "false"], "cwd": "/", "user": {}});
-    let spec = Any { value: process.to_string().into_bytes(), ..Default::default() };
     for number in 0..10 {
-        let (id, exec_id) = ("c1".to_owned(), format!("e{number}"));
-        let spec = Some(spec.clone()).into();
-        let request = ExecProcessRequest { id, exec_id, spec, ..Default::default() };
-        shim.tasks().exec(patience(), &request).expect("it is noted");
-        start(&shim, &request.exec_id);
-        assert_eq!(exit_status(&shim, &request.exec_id), 1);
+        let exec_id = format!("e{number}");
+        exec(&shim, &exec_id, &["false"]);
+        assert_eq!(exit_status(&shim, &exec_id), 1);
     }
     kill(&shim);
     assert_eq!(exit_status(&shim, ""), 137);
-    let delete = DeleteRequest { id: "c1".into(), ..Default::default() };
-    shim.tasks().delete(patience(), &delete).expect("it has ended");
+    delete(&shim);
     shim.ends_when_asked();
 }
 
@@ -273,15 +281,8 @@ fn a_containerd_that_takes_no_connection_holds_nobody_up() {
     let shim = shim_with("TTRPC_ADDRESS", &address);
     furnish(&shim.bundle, "exec /bin/busybox sleep 1000", &["pid", "mount"], json!({}));
     create(&shim, "c1", &shim.bundle).expect("it is made");
-    let delete = DeleteRequest { id: "c1".into(), ..Default::default() };
-    shim.tasks().delete(patience(), &delete).expect("it was never started");
+    delete(&shim);
     shim.ends_when_asked();
-}
-
-#[track_caller]
-fn kill(shim: &Shim) {
-    let request = KillRequest { id: "c1".into(), signal: 9, ..Default::default() };
-    shim.tasks().kill(patience(), &request).expect("it runs");
 }
 
 /// Only a v1 cgroup keeps what is frozen there from dying.
@@ -303,8 +304,7 @@ fn what_somebody_else_has_frozen_can_be_killed() {
     .expect("its cgroup");
     kill(&shim);
     assert_eq!(exit_status(&shim, ""), 137);
-    let delete = DeleteRequest { id: "c1".into(), ..Default::default() };
-    shim.tasks().delete(patience(), &delete).expect("it has ended");
+    delete(&shim);
     shim.ends_when_asked();
 }
 
@@ -318,19 +318,13 @@ fn the_end_of_a_container_that_is_lost_is_told() {
     furnish(&shim.bundle, "exec /bin/busybox sleep 1000", &["mount"], json!({}));
     let pid = create(&shim, "c1", &shim.bundle).expect("it is made").pid;
     start(&shim, "");
-    let process = json!({"args": ["/bin/busybox", "sleep", "1000"], "cwd": "/", "user": {}});
-    let spec = Any { value: process.to_string().into_bytes(), ..Default::default() };
-    let (id, exec_id) = ("c1".to_owned(), "e1".to_owned());
-    let request = ExecProcessRequest { id, exec_id, spec: Some(spec).into(), ..Default::default() };
-    shim.tasks().exec(patience(), &request).expect("it is noted");
-    start(&shim, "e1");
+    exec(&shim, "e1", &["sleep", "1000"]);
     let (state, moved) = (shim.bundle.join("states/tests/c1"), shim.bundle.join("c1"));
     fs::rename(&state, &moved).expect("its state");
     host::kill(pid);
     assert_eq!([exit_status(&shim, ""), exit_status(&shim, "e1")], [137, 137]);
     fs::rename(&moved, &state).expect("its state");
-    let delete = DeleteRequest { id: "c1".into(), ..Default::default() };
-    shim.tasks().delete(patience(), &delete).expect("it has ended");
+    delete(&shim);
     shim.ends_when_asked();
 }
 
