@@ -29,6 +29,8 @@ NEXTEST := $(shell command -v cargo-nextest)
 # runc 1.1 loses races of its own now and then (a terminal's first size, two starts at once); one
 # pass is enough to show that a test is right.
 RETRIES := $(if $(NEXTEST),--retries 2)
+# What .ci/run allows; see there.
+AGAIN := $(if $(NEXTEST),$(if $(RTN_AGAIN),--retries 1))
 RUN_TESTS := $(if $(NEXTEST),$(CARGO) nextest run --no-fail-fast,$(CARGO) test --no-fail-fast)
 
 # integration/vm/suites: each mode of the integration tests; and the rest of what needs no kernel of
@@ -65,7 +67,7 @@ test: test-unit test-integration test-control test-conformance test-docker test-
 
 test-unit: ## the library, the command line and the benchmark
 	@scripts/packages $(PACKAGES_TEST)
-	$(RUN_TESTS) --workspace --exclude integration --exclude e2e-docker --exclude e2e-podman --exclude e2e-containerd --exclude e2e-kubernetes
+	$(RUN_TESTS) $(AGAIN) --workspace --exclude integration --exclude e2e-docker --exclude e2e-podman --exclude e2e-containerd --exclude e2e-kubernetes
 
 test-integration: build ## rtn on the real kernel
 	@scripts/packages $(PACKAGES_TEST)

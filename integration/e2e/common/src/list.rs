@@ -6,7 +6,10 @@ use std::{
     panic::{catch_unwind, resume_unwind},
     path::PathBuf,
     process::Command,
-    sync::OnceLock,
+    sync::{
+        LazyLock, OnceLock,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
 };
 
 pub use libtest_mimic::{Arguments, Conclusion, Trial, run};
@@ -61,10 +64,18 @@ pub fn once_more_if(excuse: Excuse) {
     EXCUSE.get_or_init(|| excuse);
 }
 
+/// How many tests may fail once for anything else: `RTN_AGAIN`, by default none.
+static SPARE: LazyLock<AtomicU32> = LazyLock::new(|| {
+    let spare = env::var("RTN_AGAIN").ok().and_then(|number| number.parse().ok());
+    spare.unwrap_or(0).into()
+});
+
 fn judge<V>(name: &str, test: fn() -> V) -> V {
     catch_unwind(test).unwrap_or_else(|panic| {
         let words = words(&*panic);
-        if !EXCUSE.get().is_some_and(|excuse| excuse(words)) {
+        let excused = EXCUSE.get().is_some_and(|excuse| excuse(words));
+        let spared = || SPARE.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
+        if !excused && !spared() {
             resume_unwind(panic);
         }
         println!("again {name}, which failed once: {words}");
@@ -147,8 +158,6 @@ fn in_path(name: &str) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-
     use super::*;
 
     static RUNS: AtomicU32 = AtomicU32::new(0);
@@ -164,11 +173,17 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_excused_runs_once_more() {
+    fn only_what_is_excused_or_spared_runs_once_more() {
         once_more_if(|words| words.contains("\n  left: \"\"\n"));
         judge("is_empty_the_first_time", is_empty_the_first_time);
         assert_eq!(RUNS.load(Relaxed), 2);
+        SPARE.store(0, Relaxed);
         catch_unwind(|| judge("is_wrong", is_wrong)).expect_err("fails for good");
         assert_eq!(RUNS.load(Relaxed), 3);
+        SPARE.store(1, Relaxed);
+        for runs in [5, 6] {
+            catch_unwind(|| judge("is_wrong", is_wrong)).expect_err("fails for good");
+            assert_eq!(RUNS.load(Relaxed), runs);
+        }
     }
 }
