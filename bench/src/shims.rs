@@ -10,7 +10,6 @@ use std::{
 };
 
 use e2e_containerd::{
-    ctr,
     daemon::{self, Setup},
     image::IMAGE,
 };
@@ -154,7 +153,7 @@ fn remove(container: &str) -> Result<()> {
 
 /// `ctr WORDS`, which must succeed: milliseconds.
 fn take(words: &[&str]) -> Result<f64> {
-    let ctr = ctr::command();
+    let ctr = daemon::shared().client();
     let mut line: Vec<OsString> = vec![ctr.get_program().to_owned()];
     line.extend(ctr.get_args().map(OsString::from));
     line.extend(words.iter().map(OsString::from));

@@ -45,7 +45,7 @@ fn line<'a>(
 
 /// Begins to make the container `name`, which sleeps: `ctr run -d FLAGS IMAGE NAME sleep 10000`.
 pub fn begin(name: &str, flags: &[&str]) -> Running {
-    let mut command = ctr::command();
+    let mut command = daemon::shared().client();
     command.args(line(&["-d"], flags, name, IDLE));
     Running::start(command, b"")
 }

@@ -15,7 +15,7 @@ pub fn ctr(arguments: &[&str]) -> Output {
 /// Runs `ctr ARGUMENTS` to its end with `input` to read.
 #[track_caller]
 pub fn feed(arguments: &[&str], input: &[u8]) -> Output {
-    let mut command = command();
+    let mut command = daemon::shared().client();
     command.args(arguments);
     Running::start(command, input).end()
 }
@@ -23,19 +23,11 @@ pub fn feed(arguments: &[&str], input: &[u8]) -> Output {
 /// The same on a terminal of its own, which script(1) makes.
 #[track_caller]
 pub fn on_terminal(arguments: &[&str]) -> Output {
-    let ctr = command();
+    let ctr = daemon::shared().client();
     let words = std::iter::once(ctr.get_program()).chain(ctr.get_args());
     let mut line: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
     line.extend(arguments.iter().map(|argument| format!("'{argument}'")));
     let mut command = Command::new("script");
     command.args(["-qec", &line.join(" "), "/dev/null"]);
     Running::start(command, b"").end()
-}
-
-/// The client for the daemon, without arguments yet.
-pub fn command() -> Command {
-    let daemon = daemon::shared();
-    let mut command = daemon::program("ctr");
-    command.arg("--address").arg(daemon.socket()).args(["--namespace", daemon.namespace()]);
-    command
 }

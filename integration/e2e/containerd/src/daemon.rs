@@ -14,10 +14,7 @@ use std::{
 use e2e_common::{Output, Running, cgroup};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{
-    ctr::{self, ctr},
-    image, wait,
-};
+use crate::{image, wait};
 
 static DAEMON: OnceLock<Daemon> = OnceLock::new();
 
@@ -70,7 +67,7 @@ pub fn version() -> (u32, u32) {
 }
 
 /// A program of containerd's.
-pub(crate) fn program(name: &str) -> Command {
+fn program(name: &str) -> Command {
     let mut command = Command::new(name);
     if let Some(directory) = std::env::var_os("CONTAINERD") {
         command = Command::new(Path::new(&directory).join(name));
@@ -104,7 +101,9 @@ pub fn start(setup: Setup) {
     DAEMON.set(daemon).expect("one daemon is enough");
     shared().up();
     let archive = image::archive(shared().directory()).expect("an image");
-    ctr(&["image", "import", &archive.to_string_lossy()]).code(0);
+    let mut import = shared().client();
+    import.args(["image", "import"]).arg(archive);
+    Running::start(import, b"").end().code(0);
 }
 
 /// The daemon that [`start`] has started.
@@ -132,6 +131,13 @@ impl Daemon {
 
     pub fn socket(&self) -> PathBuf {
         self.directory().join("c.sock")
+    }
+
+    /// `ctr` for it, without arguments yet.
+    pub fn client(&self) -> Command {
+        let mut command = program("ctr");
+        command.arg("--address").arg(self.socket()).args(["--namespace", self.namespace()]);
+        command
     }
 
     pub fn directory(&self) -> &Path {
@@ -182,7 +188,7 @@ impl Daemon {
         let process = command.spawn().expect("containerd can be executed");
         *self.process() = Some(process);
         wait::until("containerd answers", || {
-            (ctr::command().arg("version").output().ok()?.status.success()).then_some(())
+            (self.client().arg("version").output().ok()?.status.success()).then_some(())
         });
     }
 

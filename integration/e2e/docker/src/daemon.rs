@@ -14,10 +14,7 @@ use std::{
 
 use e2e_common::{host, wait};
 
-use crate::{
-    keeper::{self, Place},
-    runtime::Way,
-};
+use crate::{keeper, place::Place, runtime::Way};
 
 static DAEMON: OnceLock<Daemon> = OnceLock::new();
 

@@ -17,9 +17,8 @@ use std::{
         fd::{AsFd, OwnedFd},
         unix::{fs::DirBuilderExt, net::UnixStream, process::CommandExt},
     },
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -41,8 +40,8 @@ use rustix::{
 use e2e_common::{IMAGE, host, image, wait};
 
 use crate::{
-    cgroup::{Driver, Tree},
-    cli,
+    cgroup::Driver,
+    place::{PREFIX, Place},
     runtime::Way,
 };
 
@@ -52,55 +51,9 @@ pub(crate) const DOWN: &str = "down";
 pub(crate) const KILL: &str = "kill";
 pub(crate) const UP: &str = "up";
 
-const PREFIX: &str = "private-dockerd.";
 /// An emulated machine takes minutes.
 const START: Duration = Duration::from_secs(300);
 const STOP: Duration = Duration::from_secs(100);
-
-/// The files of one private daemon; all that is known of it is in its directory's name.
-#[derive(Clone, Debug)]
-pub struct Place {
-    directory: PathBuf,
-    tree: Tree,
-}
-
-impl Place {
-    /// The place at `directory`, as the keeper printed it.
-    pub fn at(directory: PathBuf) -> Self {
-        let name = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Self { directory, tree: Tree::new(name) }
-    }
-
-    pub fn directory(&self) -> &Path {
-        &self.directory
-    }
-
-    /// What `docker -H unix://…` connects to.
-    pub fn socket(&self) -> PathBuf {
-        self.directory.join("docker.sock")
-    }
-
-    pub fn tree(&self) -> &Tree {
-        &self.tree
-    }
-
-    /// A file for a test: its users and the daemon see it, and it is removed with the place.
-    pub fn file(&self, name: &str) -> PathBuf {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        self.directory.join(format!("{name}.{number}"))
-    }
-
-    /// A tmpfs that only the daemon sees.
-    pub fn private(&self) -> PathBuf {
-        self.directory.join("private")
-    }
-
-    /// What dockerd is told as `--exec-root`: state of the runtime is below it.
-    pub fn exec_root(&self) -> PathBuf {
-        self.private().join("exec")
-    }
-}
 
 /// Runs a private dockerd with `runtime` as its default runtime, its messages going to `log`, until
 /// the user of this process goes away. Prints dockerd's process id and the directory of the
@@ -128,14 +81,14 @@ fn settle() -> io::Result<(Place, File)> {
         }
     }
     let place = Place::at(parent.join(format!("{PREFIX}{}", std::process::id())));
-    DirBuilder::new().mode(0o700).create(&place.directory)?;
-    let lock = File::open(&place.directory)?;
+    DirBuilder::new().mode(0o700).create(place.directory())?;
+    let lock = File::open(place.directory())?;
     flock(&lock, FlockOperation::LockExclusive)?;
     Ok((place, lock))
 }
 
 fn sweep(place: &Place) -> io::Result<()> {
-    let lock = File::open(&place.directory)?;
+    let lock = File::open(place.directory())?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => clean(place),
         Err(Errno::WOULDBLOCK) => Ok(()),
@@ -144,7 +97,7 @@ fn sweep(place: &Place) -> io::Result<()> {
 }
 
 fn import(place: &Place) -> io::Result<()> {
-    let mut import = cli::command(&place.socket());
+    let mut import = place.client();
     import.args(["import", "-", IMAGE]);
     image::import(&place.private(), import)
 }
@@ -186,7 +139,7 @@ fn obey(
 
 /// Starts dockerd in its cgroup, and waits until it listens.
 fn up(place: &Place, runtime: &Path, log: &Path) -> io::Result<Child> {
-    let outside = place.tree.enter()?;
+    let outside = place.tree().enter()?;
     let started = start(place, runtime, log);
     outside.leave()?;
     let mut dockerd = started.map_err(|error| explained(error, log))?;
@@ -273,7 +226,7 @@ fn start(place: &Place, runtime: &Path, log: &Path) -> io::Result<Child> {
         .arg("--exec-opt")
         .arg(format!("native.cgroupdriver={}", Driver::chosen().word()))
         .arg("--cgroup-parent")
-        .arg(place.tree.parent())
+        .arg(place.tree().parent())
         // A group of its own: Ctrl-C is for the keeper, who stops dockerd in order.
         .process_group(0)
         .stdin(Stdio::null())
@@ -298,7 +251,7 @@ fn connect(place: &Place, dockerd: &OwnedFd) -> io::Result<()> {
 
 fn announce(place: &Place, dockerd: &Child) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{} {}", dockerd.id(), place.directory.display())?;
+    writeln!(out, "{} {}", dockerd.id(), place.directory().display())?;
     out.flush()
 }
 
@@ -337,7 +290,7 @@ fn next_word(signals: &SignalFd, dockerd: &mut Child) -> io::Result<String> {
 /// for alive and wait for it in vain. To dockerd 20.10 it is alive until it is reaped, too.
 fn kill(place: &Place, dockerd: &mut Child) -> io::Result<()> {
     let is_containerd = |pid: &u32| host::proc(*pid, "comm").trim_end() == "containerd";
-    let pids = place.tree.processes().into_iter().filter(is_containerd);
+    let pids = place.tree().processes().into_iter().filter(is_containerd);
     let pids = pids.filter_map(|pid| Pid::from_raw(pid.cast_signed()));
     let theirs: Vec<_> = pids.filter_map(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()).collect();
     down(dockerd, Kill::KILL)?;
@@ -360,14 +313,14 @@ fn down(dockerd: &mut Child, signal: Kill) -> io::Result<()> {
 
 /// Removes all that is left of the daemon at `place`.
 fn clean(place: &Place) -> io::Result<()> {
-    place.tree.kill(STOP)?;
-    place.tree.remove()?;
+    place.tree().kill(STOP)?;
+    place.tree().remove()?;
     match unmount(place.private(), UnmountFlags::DETACH) {
         // Not mounted here: a keeper that was killed, or that failed before.
         Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
         Err(error) => return Err(error.into()),
     }
-    fs::remove_dir_all(&place.directory)
+    fs::remove_dir_all(place.directory())
 }
 
 fn check(command: &mut Command) -> io::Result<()> {

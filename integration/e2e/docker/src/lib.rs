@@ -2,6 +2,7 @@
 //!
 //! * [`keeper`]: runs a dockerd in private mount and network namespaces and removes every trace of
 //!   it, whichever way its user ends; the program `private-dockerd`.
+//! * [`place`]: its directory, its socket, and the client for it.
 //! * [`daemon`]: the one daemon that all tests of a binary share.
 //! * [`cli`]: the `docker` command against it.
 //! * [`runtime`]: how it comes by the runtime that is judged.
@@ -12,6 +13,7 @@ pub mod cgroup;
 pub mod cli;
 pub mod daemon;
 pub mod keeper;
+pub mod place;
 pub mod runtime;
 
 pub use cli::{Docker, docker};

@@ -154,7 +154,7 @@ impl Work {
         match self {
             Self::Making => begin(name, &[]),
             Self::Removing => {
-                let mut command = ctr::command();
+                let mut command = daemon::shared().client();
                 command.args(["task", "rm", "--force", name]);
                 Running::start(command, b"")
             }

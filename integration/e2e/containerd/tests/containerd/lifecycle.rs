@@ -106,7 +106,7 @@ struct Events(Child, BufReader<std::process::ChildStdout>);
 
 impl Events {
     fn listen() -> Self {
-        let mut command = ctr::command();
+        let mut command = daemon::shared().client();
         let command = command.args(["events"]).stdout(Stdio::piped());
         let mut child = command.spawn().expect("ctr can be executed");
         let lines = BufReader::new(child.stdout.take().expect("it is piped"));

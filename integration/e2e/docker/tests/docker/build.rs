@@ -3,7 +3,7 @@
 
 use std::process::{Command, Output, Stdio};
 
-use e2e_docker::{Container, cli, daemon, docker, host::Skip};
+use e2e_docker::{Container, daemon, docker, host::Skip, place};
 
 e2e_common::tests! {
     classic_builder
@@ -28,7 +28,7 @@ fn build(buildkit: &str, tag: &str, dockerfile: &str) -> Output {
     let file = place.file("Dockerfile");
     std::fs::write(&file, dockerfile).expect("a file");
     Command::new("timeout")
-        .args(["300", cli::CLIENT, "-H"])
+        .args(["300", place::CLIENT, "-H"])
         .arg(format!("unix://{}", place.socket().display()))
         .args(["build", "--force-rm", "--no-cache", "-t", tag, "-"])
         .env("DOCKER_BUILDKIT", buildkit)
