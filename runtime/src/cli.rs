@@ -9,7 +9,6 @@ use clap::{ArgMatches, Args, Command, error::ContextKind};
 use libcontainer::{Error, Kind, Result, exe};
 
 use crate::{
-    cmd,
     globals::{GlobalFlags, Globals},
     log, output,
 };
@@ -104,67 +103,76 @@ impl Failure {
     }
 }
 
-/// Runs the program; returns its exit status.
-pub(crate) fn run(args: impl IntoIterator<Item = OsString>) -> u8 {
-    call(args).unwrap_or_else(|failure| {
-        failure.page.iter().for_each(|page| output::page(page));
-        log::failure(&failure.error);
-        failure.status
-    })
-}
+/// The program, as the verbs that it has.
+#[derive(Clone, Copy)]
+pub(crate) struct Program(pub(crate) &'static [Entry]);
 
-fn call(args: impl IntoIterator<Item = OsString>) -> Result<u8, Failure> {
-    let args: Vec<_> = args.into_iter().collect();
-    if args.iter().any(goes_inside) {
-        exe::run_sealed()?;
+impl Program {
+    /// Runs it with the words after its name; returns its exit status.
+    pub(crate) fn run(self, args: impl IntoIterator<Item = OsString>) -> u8 {
+        self.call(args).unwrap_or_else(|failure| {
+            failure.page.iter().for_each(|page| output::page(page));
+            log::failure(&failure.error);
+            failure.status
+        })
     }
-    let command = command("rtn", GlobalFlags::augment_args);
-    let page = || help::program(&command, cmd::VERBS);
-    let misuse =
-        |fault: String| Failure::misuse(format!("Incorrect Usage. {fault}"), fault, &page());
-    let Split { flags, arguments, help } =
-        flags::split(args, &command, Order::FlagsFirst).map_err(misuse)?;
-    let given: GlobalFlags = read(&parse(command.clone(), flags).map_err(misuse)?)?;
-    let version = given.version;
-    let globals = given.resolve()?;
-    let mut words = arguments.into_iter();
-    match words.next() {
-        _ if version => output::page(&version::text()),
-        Some(verb) if !help => return dispatch(&verb.to_string_lossy(), words, &globals, page),
-        _ => output::page(&page()),
+
+    fn call(self, args: impl IntoIterator<Item = OsString>) -> Result<u8, Failure> {
+        let args: Vec<_> = args.into_iter().collect();
+        if args.iter().any(|word| self.goes_inside(word)) {
+            exe::run_sealed()?;
+        }
+        let command = command("rtn", GlobalFlags::augment_args);
+        let page = || help::program(&command, self.0);
+        let misuse =
+            |fault: String| Failure::misuse(format!("Incorrect Usage. {fault}"), fault, &page());
+        let Split { flags, arguments, help } =
+            flags::split(args, &command, Order::FlagsFirst).map_err(misuse)?;
+        let given: GlobalFlags = read(&parse(command.clone(), flags).map_err(misuse)?)?;
+        let version = given.version;
+        let globals = given.resolve()?;
+        let mut words = arguments.into_iter();
+        match words.next() {
+            _ if version => output::page(&version::text()),
+            Some(verb) if !help => {
+                return self.dispatch(&verb.to_string_lossy(), words, &globals, page);
+            }
+            _ => output::page(&page()),
+        }
+        Ok(0)
     }
-    Ok(0)
-}
 
-/// Told before the flags are understood: all that is done before [`exe::run_sealed`] is done twice.
-/// A flag's value that reads like such a verb costs time and nothing else.
-fn goes_inside(word: &OsString) -> bool {
-    cmd::VERBS.iter().any(|verb| verb.goes_inside && word == verb.name)
-}
-
-fn dispatch(
-    verb: &str,
-    mut words: impl Iterator<Item = OsString>,
-    globals: &Globals,
-    page: impl Fn() -> String,
-) -> Result<u8, Failure> {
-    if !matches!(verb, "help" | "h") {
-        return invoke(find(verb)?, globals, words.collect());
+    /// Told before the flags are understood: all that is done before [`exe::run_sealed`] is done
+    /// twice. A flag's value that reads like such a verb costs time and nothing else.
+    fn goes_inside(self, word: &OsString) -> bool {
+        self.0.iter().any(|verb| verb.goes_inside && word == verb.name)
     }
-    output::page(&match words.next() {
-        Some(verb) => find(&verb.to_string_lossy())?.help(),
-        None => page(),
-    });
-    Ok(0)
-}
 
-fn find(verb: &str) -> Result<&'static Entry, Failure> {
-    cmd::VERBS.iter().find(|entry| entry.name == verb).ok_or_else(|| Failure {
-        error: Error::new(Kind::InvalidConfig, format!("No help topic for '{verb}'"))
-            .hint("`rtn help` lists the commands"),
-        status: NO_SUCH_VERB,
-        page: None,
-    })
+    fn dispatch(
+        self,
+        verb: &str,
+        mut words: impl Iterator<Item = OsString>,
+        globals: &Globals,
+        page: impl Fn() -> String,
+    ) -> Result<u8, Failure> {
+        if !matches!(verb, "help" | "h") {
+            return invoke(self.find(verb)?, globals, words.collect());
+        }
+        output::page(&match words.next() {
+            Some(verb) => self.find(&verb.to_string_lossy())?.help(),
+            None => page(),
+        });
+        Ok(0)
+    }
+
+    fn find(self, verb: &str) -> Result<&'static Entry, Failure> {
+        self.0.iter().find(|entry| entry.name == verb).ok_or_else(|| Failure {
+            error: Error::new(Kind::InvalidConfig, format!("No help topic for '{verb}'"))
+                .hint("`rtn help` lists the commands"),
+            status: NO_SUCH_VERB,
+            page: None,
+        })
+    }
 }
 
 /// Parses the flags and arguments of a verb, then runs it.

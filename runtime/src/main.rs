@@ -32,7 +32,7 @@ fn main() -> ExitCode {
     if dies_with_parent().is_err() {
         return ExitCode::FAILURE;
     }
-    cli::run(std::env::args_os().skip(1)).into()
+    cli::Program(cmd::VERBS).run(std::env::args_os().skip(1)).into()
 }
 
 /// `RTN_DIES_WITH` is set by a parent that lets nobody else finish what it began (containerd's shim);
