@@ -8,11 +8,14 @@ use rustix::{
     io::Errno,
 };
 
-use super::{manager::Manager, properties::Property, unit::Unit};
+use super::{
+    manager::{Manager, end},
+    properties::Property,
+    unit::Unit,
+};
 use crate::{
     cgroup::{Driver, Entry, Limits, Place, fs::Cgroupfs},
     error::Result,
-    sys,
 };
 
 #[derive(Debug)]
@@ -56,14 +59,6 @@ impl<'a> Systemd<'a> {
             // The failure that is told is the first.
             let _ = Manager::of(self.unit).and_then(|mut manager| manager.stop());
         })
-    }
-}
-
-/// Kills a container's process that is not to be. systemd would ask it to end and wait, and the
-/// first process of a pid namespace does not hear.
-pub(super) fn end(init: Option<i32>) {
-    if let Some(init) = init {
-        let _ = sys::signal::kill(init, libc::SIGKILL);
     }
 }
 

@@ -6,12 +6,14 @@ use std::path::Path;
 use super::{
     address::Owner,
     bus::{Bus, Refusal},
-    driver::end,
     properties::Property,
     unit::Unit,
     value::Value,
 };
-use crate::error::{Error, Kind, Result};
+use crate::{
+    error::{Error, Kind, Result},
+    sys,
+};
 
 const UNIT_EXISTS: &str = "org.freedesktop.systemd1.UnitExists";
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
@@ -175,5 +177,13 @@ impl Refusal {
     /// systemd: "Cannot set property X, or unknown property."
     fn mentions(&self, property: &Property) -> bool {
         self.text.split(|c: char| !c.is_alphanumeric()).any(|word| word == property.name)
+    }
+}
+
+/// Kills a container's process that is not to be. systemd would ask it to end and wait, and the
+/// first process of a pid namespace does not hear.
+pub(super) fn end(init: Option<i32>) {
+    if let Some(init) = init {
+        let _ = sys::signal::kill(init, libc::SIGKILL);
     }
 }
