@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use oci_spec::runtime::{LinuxNamespaceType, Spec};
+use oci_spec::runtime::{Linux, LinuxNamespaceType, Spec};
 use serde::{Serialize, Serializer};
 
 use crate::{cgroup, error::Error, host::Host, seccomp};
@@ -208,74 +208,25 @@ impl Plan {
         let linux = system::linux(spec);
         let mut namespaces = namespaces::plan(&linux, host, &mut faults);
         namespaces.keep_groups = system::keeps_groups(spec);
-        let cgroup = cgroup::plan(
-            &cgroup::Request {
-                id: &options.id,
-                cgroups_path: linux.cgroups_path().as_deref(),
-                resources: linux.resources().as_ref(),
-                manager: options.manager,
-                annotations: spec.annotations().as_ref(),
-                uid: host.euid,
-                rootless: options.rootless,
-                devices: linux.devices().as_deref().unwrap_or_default(),
-                owner: system::cgroup_owner(spec, &namespaces),
-            },
-            &host.cgroup,
-            &mut faults,
-        );
-        let label = linux.mount_label();
-        let label =
-            process::label("linux.mountLabel", label, ("selinux", host.selinux), &mut faults);
-        let label = label
-            .as_deref()
-            .map(|label| (mounts::label::context_type(spec.annotations(), &mut faults), label));
-        let surroundings = mounts::Surroundings {
-            bundle: &options.bundle,
-            mount_label: label,
-            cgroup: &cgroup,
-            hierarchies: &host.cgroup,
-            namespaces: &namespaces,
-            maps: &mounts::idmap::ContainerMaps::new(&linux),
-            host,
-        };
-        let listed = spec.mounts().as_deref().unwrap_or_default();
-        let mut mounts = mounts::plan(listed, &surroundings, &mut faults, &mut warnings);
-        if let Some(dir) = &options.notify_dir {
-            mounts.push(Mount::own(dir, Path::new(process::NOTIFY_DIR)));
-        }
+        let given = Given { spec, linux: &linux, options, host, namespaces: &namespaces };
+        let cgroup = given.cgroup(&mut faults);
+        let mounts = given.mounts(&cgroup, &mut faults, &mut warnings);
         let rootfs = system::rootfs(spec, &linux, options, &namespaces, &mut faults);
         let furnish_dev = !mounts.iter().any(Mount::binds_dev);
         let devices = devices::plan(&linux, &namespaces, host, furnish_dev, &mut faults);
-        let process = spec.process().as_ref().map(|process| {
-            let around = process::Surroundings {
-                namespaces: &namespaces,
-                host,
-                options,
-                personality: linux.personality().as_ref(),
-                memory_policy: linux.memory_policy().as_ref(),
-            };
-            process::plan(process, &around, &mut faults, &mut warnings)
-        });
+        let process = given.process(&mut faults, &mut warnings);
         warnings.extend(cgroup.warnings.iter().cloned());
+        let paths = |name, paths, faults: &mut _| system::paths(name, paths, &namespaces, faults);
+        let name = |which, name, faults: &mut _| system::name(which, name, &namespaces, faults);
         let plan = Self {
             id: options.id.clone(),
             bundle: options.bundle.clone(),
             oci_version: spec.version().clone(),
-            hostname: system::name(Name::Hostname, spec.hostname(), &namespaces, &mut faults),
-            domainname: system::name(Name::Domainname, spec.domainname(), &namespaces, &mut faults),
+            hostname: name(Name::Hostname, spec.hostname(), &mut faults),
+            domainname: name(Name::Domainname, spec.domainname(), &mut faults),
             sysctls: system::sysctls(&linux, spec.hostname().is_some(), &namespaces, &mut faults),
-            masked_paths: system::paths(
-                "maskedPaths",
-                linux.masked_paths(),
-                &namespaces,
-                &mut faults,
-            ),
-            readonly_paths: system::paths(
-                "readonlyPaths",
-                linux.readonly_paths(),
-                &namespaces,
-                &mut faults,
-            ),
+            masked_paths: paths("maskedPaths", linux.masked_paths(), &mut faults),
+            readonly_paths: paths("readonlyPaths", linux.readonly_paths(), &mut faults),
             seccomp: system::seccomp(spec, &linux, host, &mut faults, &mut warnings),
             hooks: hooks::plan(spec.hooks().as_ref(), &mut faults),
             cgroup_optional: options.rootless
@@ -321,6 +272,70 @@ impl Plan {
         self.process.as_ref().ok_or_else(|| {
             Error::config("process", "cannot create a container: process is missing")
         })
+    }
+}
+
+/// What the greater parts are decided from.
+struct Given<'a> {
+    spec: &'a Spec,
+    linux: &'a Linux,
+    options: &'a Options,
+    host: &'a Host,
+    namespaces: &'a Namespaces,
+}
+
+impl Given<'_> {
+    fn cgroup(&self, faults: &mut Vec<Error>) -> cgroup::Plan {
+        let request = cgroup::Request {
+            id: &self.options.id,
+            cgroups_path: self.linux.cgroups_path().as_deref(),
+            resources: self.linux.resources().as_ref(),
+            manager: self.options.manager,
+            annotations: self.spec.annotations().as_ref(),
+            uid: self.host.euid,
+            rootless: self.options.rootless,
+            devices: self.linux.devices().as_deref().unwrap_or_default(),
+            owner: system::cgroup_owner(self.spec, self.namespaces),
+        };
+        cgroup::plan(&request, &self.host.cgroup, faults)
+    }
+
+    fn mounts(
+        &self,
+        cgroup: &cgroup::Plan,
+        faults: &mut Vec<Error>,
+        warnings: &mut Vec<String>,
+    ) -> Vec<Mount> {
+        let selinux = ("selinux", self.host.selinux);
+        let label = process::label("linux.mountLabel", self.linux.mount_label(), selinux, faults);
+        let context = |label| (mounts::label::context_type(self.spec.annotations(), faults), label);
+        let surroundings = mounts::Surroundings {
+            bundle: &self.options.bundle,
+            mount_label: label.as_deref().map(context),
+            cgroup,
+            hierarchies: &self.host.cgroup,
+            namespaces: self.namespaces,
+            maps: &mounts::idmap::ContainerMaps::new(self.linux),
+            host: self.host,
+        };
+        let listed = self.spec.mounts().as_deref().unwrap_or_default();
+        let mut mounts = mounts::plan(listed, &surroundings, faults, warnings);
+        if let Some(dir) = &self.options.notify_dir {
+            mounts.push(Mount::own(dir, Path::new(process::NOTIFY_DIR)));
+        }
+        mounts
+    }
+
+    fn process(&self, faults: &mut Vec<Error>, warnings: &mut Vec<String>) -> Option<Process> {
+        let around = process::Surroundings {
+            namespaces: self.namespaces,
+            host: self.host,
+            options: self.options,
+            personality: self.linux.personality().as_ref(),
+            memory_policy: self.linux.memory_policy().as_ref(),
+        };
+        let process = self.spec.process().as_ref()?;
+        Some(process::plan(process, &around, faults, warnings))
     }
 }
 
