@@ -230,16 +230,16 @@ impl Task {
         }
         self.init.allows(Verb::Exec)?;
         let invalid = |error| Fault::invalid(format!("cannot read the process to run: {error}"));
-        let mut spec: serde_json::Value =
+        let mut spec: serde_json::Map<String, serde_json::Value> =
             serde_json::from_slice(&request.spec.value).map_err(invalid)?;
-        spec["terminal"] = request.terminal.into();
+        spec.insert("terminal".to_owned(), request.terminal.into());
         let names = Names {
             terminal: request.terminal,
             stdin: request.stdin.clone(),
             stdout: request.stdout.clone(),
             stderr: request.stderr.clone(),
         };
-        let spec = spec.to_string().into_bytes();
+        let spec = serde_json::Value::Object(spec).to_string().into_bytes();
         let exec = Arc::new(Process::new(&request.exec_id, names, spec));
         lock(&self.execs).insert(request.exec_id.clone(), exec);
         Ok(())

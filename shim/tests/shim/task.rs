@@ -175,6 +175,12 @@ fn an_exec_that_cannot_be_leaves_the_container_alone() {
         ..Default::default()
     };
     client.start(patience(), &start("")).expect("it starts");
+    for spec in ["", "{", "[]", "\"true\"", "null"] {
+        let spec = Any { value: spec.into(), ..Default::default() };
+        let request = ExecProcessRequest { spec: Some(spec).into(), ..exec("e0", "") };
+        let refusal = client.exec(patience(), &request);
+        refused(refusal, Code::INVALID_ARGUMENT, "cannot read the process to run");
+    }
     client.exec(patience(), &exec("e1", "/missing/fifo")).expect("it is only noted");
     assert_eq!(code(client.exec(patience(), &exec("e1", ""))), Code::ALREADY_EXISTS);
     refused(client.start(patience(), &start("e1")), Code::NOT_FOUND, "/missing/fifo");
