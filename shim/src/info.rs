@@ -5,7 +5,7 @@ use std::{
     process::Command,
 };
 
-use containerd_shim_protos::types::introspection::{RuntimeInfo, RuntimeRequest, RuntimeVersion};
+use containerd_shim_protos::types::introspection::{RuntimeInfo, RuntimeVersion};
 use protobuf::{Message, MessageField, well_known_types::any::Any};
 
 use crate::{
@@ -22,16 +22,16 @@ pub(crate) fn print() -> Result<()> {
     if !std::io::stdin().is_terminal() {
         std::io::stdin().read_to_end(&mut input).doing(|| "cannot read the standard input")?;
     }
-    let request = RuntimeRequest::parse_from_bytes(&input)?;
-    let none = Any::new();
-    let options = Options::from_any(request.options.as_ref().unwrap_or(&none))?;
+    // The options alone, although what asks containerd is a RuntimeRequest that has them.
+    let given = Some(Any::parse_from_bytes(&input)?).filter(|_| !input.is_empty());
+    let options = given.as_ref().map(Options::from_any).transpose()?.unwrap_or_default();
     let info = RuntimeInfo {
         name: "io.containerd.rtn.v2".to_owned(),
         version: MessageField::some(RuntimeVersion {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..Default::default()
         }),
-        options: request.options,
+        options: given.into(),
         features: MessageField::some(features(&Runtime::new(options, ""))?),
         ..Default::default()
     };

@@ -8,9 +8,12 @@ use std::{
 
 use containerd_shim_protos::{
     api::ShutdownRequest, bootstrap_api::BootstrapResult, shim::oci::Options,
+    types::introspection::RuntimeInfo,
 };
 
-use crate::common::{Bundle, Shim, answer, host, needs_root, patience};
+use protobuf::Message;
+
+use crate::common::{Bundle, Shim, answer, host, needs_root, packed, patience};
 
 #[test]
 fn a_pod_is_started_once() {
@@ -75,4 +78,20 @@ fn it_is_killed_for_memory_before_containerd() {
     let shim = Shim::start();
     shim.is_well();
     assert_eq!(score(shim.pid), (score(std::process::id()) + 1).min(1000));
+}
+
+/// containerd writes its options to the standard input as they are, as an Any.
+#[test]
+fn the_runtime_that_is_described_is_that_of_the_options() {
+    let bundle = Bundle::of_container();
+    let runtime = bundle.join("runtime");
+    fs::write(&runtime, "#!/bin/sh\necho \"{\\\"of\\\": \\\"$0 $*\\\"}\"\n").expect("a script");
+    fs::set_permissions(&runtime, fs::Permissions::from_mode(0o700)).expect("a mode");
+    let binary_name = runtime.display().to_string();
+    let options = packed(&Options { binary_name, ..Default::default() });
+    let said = bundle.call("-info", &options.write_to_bytes().expect("a message"));
+    let info: RuntimeInfo = answer(&said);
+    assert_eq!((&*info.name, info.options.as_ref()), ("io.containerd.rtn.v2", Some(&options)));
+    let features = String::from_utf8_lossy(&info.features.value).into_owned();
+    assert_eq!(features, format!("{{\"of\": \"{} features\"}}\n", runtime.display()));
 }
