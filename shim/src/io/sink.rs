@@ -2,6 +2,7 @@
 
 use std::{
     fs::{File, OpenOptions},
+    io::ErrorKind,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
@@ -58,8 +59,11 @@ impl Sink {
         let had_reader = to.is_some();
         let back = open(OFlags::RDONLY).doing(doing)?;
         let to = to.map_or_else(|| open(OFlags::WRONLY), Ok).doing(doing)?;
-        let to = ready::for_writing(to).doing(doing)?;
-        Ok(Self::Fifo { to, back, path, had_reader })
+        match ready::for_writing(to) {
+            // epoll(7) refuses what never has to be waited for: it is a file, or /dev/null.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Self::file(&path),
+            to => Ok(Self::Fifo { to: to.doing(doing)?, back, path, had_reader }),
+        }
     }
 
     fn file(path: &Path) -> Result<Self> {

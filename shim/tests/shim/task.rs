@@ -77,7 +77,13 @@ fn furnish(shim: &Shim) -> Option<CreateTaskRequest> {
 }
 
 fn exec(id: &str, stdin: &str) -> ExecProcessRequest {
-    let process = json!({"args": ["/bin/busybox", "true"], "cwd": "/", "user": {}});
+    exec_of(&["true"], id, stdin)
+}
+
+/// A program of busybox.
+fn exec_of(words: &[&str], id: &str, stdin: &str) -> ExecProcessRequest {
+    let args = [&["/bin/busybox"], words].concat();
+    let process = json!({"args": args, "cwd": "/", "user": {}});
     let value = process.to_string().into_bytes();
     ExecProcessRequest {
         id: "c1".into(),
@@ -284,4 +290,47 @@ fn what_has_ended_while_it_was_to_be_killed_is_no_failure() {
     let delete = DeleteRequest { id: "c1".into(), ..Default::default() };
     client.delete(patience(), &delete).expect("it has ended");
     shim.ends_when_asked();
+}
+
+/// Starts what `request` is of, in the container `c1`.
+#[track_caller]
+fn start_exec(shim: &Shim, request: &ExecProcessRequest) {
+    let client = shim.tasks();
+    client.exec(patience(), request).expect("it is noted");
+    let exec_id = request.exec_id.clone();
+    let start = StartRequest { id: "c1".into(), exec_id, ..Default::default() };
+    client.start(patience(), &start).expect("it starts");
+}
+
+/// The exit status of what has been executed, when it is deleted.
+#[track_caller]
+fn end_exec(shim: &Shim, exec_id: &str) -> u32 {
+    let client = shim.tasks();
+    let (id, exec_id) = ("c1".to_owned(), exec_id.to_owned());
+    let wait = WaitRequest { id: id.clone(), exec_id: exec_id.clone(), ..Default::default() };
+    client.wait(patience(), &wait).expect("it ends");
+    let delete = DeleteRequest { id, exec_id, ..Default::default() };
+    client.delete(patience(), &delete).expect("it has ended").exit_status
+}
+
+/// Both streams may go to one that is there, without a scheme: containerd's shim looks what it is.
+#[test]
+fn an_output_may_be_a_file() {
+    let shim = Shim::start();
+    let Some(create) = furnish(&shim) else { return };
+    let file = shim.bundle.join("file");
+    fs::write(&file, "before\n").expect("a file");
+    let name = file.display().to_string();
+    run(&shim, CreateTaskRequest { stdout: "/dev/null".into(), ..create });
+    let words = ["sh", "-c", "echo out; echo err >&2"];
+    let streams =
+        |request| ExecProcessRequest { stdout: name.clone(), stderr: name.clone(), ..request };
+    start_exec(&shim, &streams(exec_of(&words, "e1", "")));
+    assert_eq!(end_exec(&shim, "e1"), 0);
+    let text = fs::read_to_string(&file).expect("it is there");
+    let mut lines: Vec<_> = text.lines().collect();
+    lines[1..].sort_unstable();
+    assert_eq!(lines, ["before", "err", "out"]);
+    shim.kill();
+    shim.bundle.delete();
 }
