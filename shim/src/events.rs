@@ -24,7 +24,7 @@ use ttrpc::{r#async::Client, asynchronous::transport::Socket, context::Context};
 
 use crate::{
     address::SCHEME,
-    children::lock,
+    children::{Exit, lock},
     log,
     ready::{self, Watched},
 };
@@ -35,6 +35,8 @@ const CAPACITY: usize = 2048;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often one is offered that containerd refuses.
 const OFFERS: usize = 5;
+/// Seconds since 1970.
+const GO_ZERO: i64 = -62_135_596_800;
 
 /// The queue.
 #[derive(Debug)]
@@ -213,6 +215,13 @@ pub(crate) fn timestamp(time: SystemTime) -> Timestamp {
         nanos: since.subsec_nanos().cast_signed(),
         ..Default::default()
     }
+}
+
+/// That of an end that there has not been is Go's zero time, 0001-01-01: a message without one is the
+/// year 1970 for a client in Go (containerd, pkg/protobuf/timestamp.go).
+pub(crate) fn exited_at(exit: Option<Exit>) -> Timestamp {
+    let never = || Timestamp { seconds: GO_ZERO, ..Default::default() };
+    exit.map_or_else(never, |exit| timestamp(exit.at))
 }
 
 #[cfg(test)]

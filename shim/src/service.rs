@@ -21,7 +21,7 @@ use ttrpc::r#async::{Service as Methods, TtrpcContext};
 
 use crate::{
     error::{Code, Doing, Fault, Result},
-    events::timestamp,
+    events::{exited_at, timestamp},
     log, metrics,
     pod::Pod,
     table::{State, Verb},
@@ -125,7 +125,7 @@ impl Service {
             stderr: names.stderr.clone(),
             terminal: names.terminal,
             exit_status: exit.map_or(0, |exit| exit.status),
-            exited_at: exit.map(|exit| timestamp(exit.at)).into(),
+            exited_at: MessageField::some(exited_at(exit)),
             exec_id: process.exec_id.clone(),
             ..Default::default()
         })
@@ -185,7 +185,7 @@ impl Service {
         Ok(DeleteResponse {
             pid: deleted.pid.cast_unsigned(),
             exit_status: deleted.exit.map_or(0, |exit| exit.status),
-            exited_at: deleted.exit.map(|exit| timestamp(exit.at)).into(),
+            exited_at: MessageField::some(exited_at(deleted.exit)),
             ..Default::default()
         })
     }

@@ -18,7 +18,7 @@ use crate::{
     bundle::{Bundle, Config},
     children::{Exit, lock},
     error::{Code, Fault, Result},
-    events::timestamp,
+    events::{exited_at, timestamp},
     io::{self, Names},
     log, oom,
     options::Options,
@@ -367,7 +367,7 @@ impl Task {
             container_id: self.id.clone(),
             pid: deleted.pid.cast_unsigned(),
             exit_status: deleted.exit.map_or(0, |exit| exit.status),
-            exited_at: deleted.exit.map(|exit| timestamp(exit.at)).into(),
+            exited_at: MessageField::some(exited_at(deleted.exit)),
             ..Default::default()
         };
         pod.events.publish("/tasks/delete", "TaskDelete", &event);

@@ -12,7 +12,8 @@ use std::{
 use containerd_shim_protos::{
     api::{
         CheckpointTaskRequest, ConnectRequest, CreateTaskRequest, DeleteRequest,
-        ExecProcessRequest, KillRequest, PidsRequest, StartRequest, WaitRequest,
+        ExecProcessRequest, KillRequest, PidsRequest, StartRequest, StateRequest, StateResponse,
+        WaitRequest,
     },
     shim::oci::Options,
     ttrpc::{self, Code},
@@ -331,6 +332,30 @@ fn an_output_may_be_a_file() {
     let mut lines: Vec<_> = text.lines().collect();
     lines[1..].sort_unstable();
     assert_eq!(lines, ["before", "err", "out"]);
+    shim.kill();
+    shim.bundle.delete();
+}
+
+#[track_caller]
+fn state(shim: &Shim, exec_id: &str) -> StateResponse {
+    let (id, exec_id) = ("c1".to_owned(), exec_id.to_owned());
+    let request = StateRequest { id, exec_id, ..Default::default() };
+    shim.tasks().state(patience(), &request).expect("it is there")
+}
+
+/// Go's zero time, for which clients look: without one they see the year 1970.
+#[test]
+fn what_has_not_ended_has_a_time_that_is_none() {
+    let shim = Shim::start();
+    let Some(create) = furnish(&shim) else { return };
+    run(&shim, create);
+    assert_eq!(state(&shim, "").exited_at.seconds, -62_135_596_800);
+    let client = shim.tasks();
+    client.exec(patience(), &exec("e1", "")).expect("it is noted");
+    assert_eq!(state(&shim, "e1").exited_at.seconds, -62_135_596_800);
+    let delete = DeleteRequest { id: "c1".into(), exec_id: "e1".into(), ..Default::default() };
+    let deleted = client.delete(patience(), &delete).expect("it never began");
+    assert_eq!((deleted.pid, deleted.exited_at.seconds), (0, -62_135_596_800));
     shim.kill();
     shim.bundle.delete();
 }
