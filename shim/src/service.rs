@@ -111,6 +111,8 @@ impl Service {
         let (names, exit) = (&process.names, process.exit());
         let status = match process.state() {
             State::Created => Status::CREATED,
+            // It is frozen with its container.
+            State::Running if task.init.state() == State::Paused => Status::PAUSED,
             State::Running => Status::RUNNING,
             State::Paused => Status::PAUSED,
             State::Stopped | State::Deleted => Status::STOPPED,

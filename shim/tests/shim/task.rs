@@ -12,8 +12,8 @@ use std::{
 use containerd_shim_protos::{
     api::{
         CheckpointTaskRequest, ConnectRequest, CreateTaskRequest, DeleteRequest,
-        ExecProcessRequest, KillRequest, PidsRequest, StartRequest, StateRequest, StateResponse,
-        WaitRequest,
+        ExecProcessRequest, KillRequest, PauseRequest, PidsRequest, ResumeRequest, StartRequest,
+        StateRequest, StateResponse, Status, WaitRequest,
     },
     shim::oci::Options,
     ttrpc::{self, Code},
@@ -356,6 +356,28 @@ fn what_has_not_ended_has_a_time_that_is_none() {
     let delete = DeleteRequest { id: "c1".into(), exec_id: "e1".into(), ..Default::default() };
     let deleted = client.delete(patience(), &delete).expect("it never began");
     assert_eq!((deleted.pid, deleted.exited_at.seconds), (0, -62_135_596_800));
+    shim.kill();
+    shim.bundle.delete();
+}
+
+/// Whoever executes something must not take it for running.
+#[test]
+fn what_is_in_a_paused_container_is_paused() {
+    let shim = Shim::start();
+    let Some(create) = furnish(&shim) else { return };
+    run(&shim, create);
+    let client = shim.tasks();
+    start_exec(&shim, &exec_of(&["sleep", "1000"], "e1", ""));
+    start_exec(&shim, &exec("e2", ""));
+    let wait = WaitRequest { id: "c1".into(), exec_id: "e2".into(), ..Default::default() };
+    client.wait(patience(), &wait).expect("it ends");
+    let states = || ["", "e1", "e2"].map(|exec_id| state(&shim, exec_id).status.enum_value());
+    assert_eq!(states(), [Ok(Status::RUNNING), Ok(Status::RUNNING), Ok(Status::STOPPED)]);
+    let id = || "c1".to_owned();
+    client.pause(patience(), &PauseRequest { id: id(), ..Default::default() }).expect("it runs");
+    assert_eq!(states(), [Ok(Status::PAUSED), Ok(Status::PAUSED), Ok(Status::STOPPED)]);
+    client.resume(patience(), &ResumeRequest { id: id(), ..Default::default() }).expect("it can");
+    assert_eq!(states(), [Ok(Status::RUNNING), Ok(Status::RUNNING), Ok(Status::STOPPED)]);
     shim.kill();
     shim.bundle.delete();
 }
