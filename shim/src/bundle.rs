@@ -100,6 +100,11 @@ impl Bundle {
         self.0.join(PID)
     }
 
+    /// While its runtime runs; not [`PID`], whatever its name is.
+    pub(crate) fn exec_pid_file(&self, exec_id: &str) -> PathBuf {
+        self.0.join(format!("exec-{exec_id}.pid"))
+    }
+
     /// Whether it is that of a pod's sandbox, which is no container: containerd writes no
     /// config.json.
     pub(crate) fn is_sandbox(&self) -> bool {

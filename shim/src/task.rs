@@ -290,7 +290,7 @@ impl Task {
     async fn make_exec(&self, pod: &Pod, process: &Process) -> Result<()> {
         let owner = owner(pod, &self.runtime, &self.id);
         let stage = Stage::set(&self.bundle, process, owner).await?;
-        let pid_file = self.bundle.path().join(format!("{}.pid", process.exec_id));
+        let pid_file = self.bundle.exec_pid_file(&process.exec_id);
         let Stage { console, io, streams } = stage;
         let name = console.as_ref().map(io::Console::name);
         let bundle = self.bundle.path();

@@ -381,3 +381,15 @@ fn what_is_in_a_paused_container_is_paused() {
     shim.kill();
     shim.bundle.delete();
 }
+
+/// Even that of the file in which the container's pid is.
+#[test]
+fn an_exec_may_have_any_name() {
+    let shim = Shim::start();
+    let Some(create) = furnish(&shim) else { return };
+    let (pid, _) = run(&shim, create);
+    start_exec(&shim, &exec("init", ""));
+    assert_eq!(end_exec(&shim, "init"), 0);
+    shim.kill();
+    assert_eq!(shim.bundle.delete().pid, pid);
+}
