@@ -26,6 +26,8 @@ pub(crate) struct Request {
     pub(crate) socket_dir: PathBuf,
     pub(crate) options: Options,
     pub(crate) debug: bool,
+    /// Of containerd's ttrpc socket; empty where the environment alone says it.
+    pub(crate) ttrpc_address: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,7 @@ impl Request {
                 socket_dir: DIR.into(),
                 options: Options::from_any(&Any::parse_from_bytes(input)?)?,
                 debug: flags.debug,
+                ttrpc_address: String::new(),
             });
         };
         let values = params.extensions.iter().filter_map(|extension| extension.value.as_ref());
@@ -75,6 +78,7 @@ impl Request {
             socket_dir: socket_dir.unwrap_or(DIR).into(),
             options: options.transpose()?.unwrap_or_default(),
             debug: flags.debug || params.log_level.value() < 0,
+            ttrpc_address: params.containerd_ttrpc_address,
         })
     }
 

@@ -33,6 +33,7 @@ use crate::{
     pod::Pod,
     ready::{self, Watched},
     sandbox, service,
+    start::EVENTS,
 };
 
 /// How long clients may stay when it is over: as long as containerd waits for a shim to end.
@@ -111,7 +112,7 @@ async fn serve(
     signals: SignalFd,
     parent: Option<OwnedFd>,
 ) -> Result<()> {
-    let events = Events::new(&flags.namespace, std::env::var("TTRPC_ADDRESS").ok());
+    let events = Events::new(&flags.namespace, std::env::var(EVENTS).ok());
     let pod = Arc::new(Pod::new(&flags.namespace, &flags.id, events));
     let listener = UnixListener::from_std(listener).doing(|| "cannot watch the socket")?;
     let present = Arc::new(watch::Sender::new(()));

@@ -51,6 +51,9 @@ pub(crate) const THRIFT: (&str, &str) = (
      glibc.malloc.top_pad=4096:glibc.malloc.mmap_threshold=16384",
 );
 
+/// Where the shim finds the address of containerd's ttrpc socket.
+pub(crate) const EVENTS: &str = "TTRPC_ADDRESS";
+
 /// This program again, as the shim. The listening socket is its standard input, and its standard
 /// output a pipe from here: one that comes to its end with nothing in it means that this process was
 /// killed before containerd had its answer, and nobody will ever ask the shim for anything.
@@ -69,6 +72,9 @@ fn spawn(
         command.arg("-debug");
     }
     command.current_dir(bundle.path()).process_group(0).env(THRIFT.0, THRIFT.1);
+    if !request.ttrpc_address.is_empty() {
+        command.env(EVENTS, &request.ttrpc_address);
+    }
     let (theirs, ours) = std::io::pipe().doing(|| "cannot make a pipe")?;
     command.stdin(listener).stdout(theirs).stderr(Stdio::null());
     let mut child = command.spawn().doing(|| "cannot start the shim")?;

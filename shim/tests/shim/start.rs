@@ -95,3 +95,17 @@ fn the_runtime_that_is_described_is_that_of_the_options() {
     let features = String::from_utf8_lossy(&info.features.value).into_owned();
     assert_eq!(features, format!("{{\"of\": \"{} features\"}}\n", runtime.display()));
 }
+
+/// A containerd that says it no longer in the environment.
+#[test]
+fn it_is_told_where_events_belong() {
+    let bundle = Bundle::of_container();
+    let mut params = bundle.params(None);
+    params.containerd_ttrpc_address = "/nowhere/c.sock.ttrpc".into();
+    let started = bundle.call("start", &params.write_to_bytes().expect("a message"));
+    let shim = Shim::that_said(&started, bundle);
+    let environment = host::proc(shim.pid, "environ");
+    let address = environment.split('\0').find_map(|line| line.strip_prefix("TTRPC_ADDRESS="));
+    assert_eq!(address, Some("/nowhere/c.sock.ttrpc"));
+    shim.ends_when_asked();
+}

@@ -73,16 +73,20 @@ impl Bundle {
 
     /// `start` in the form of containerd 2.3, which says where sockets belong.
     pub(crate) fn start(&self, options: Option<&Options>) -> Output {
+        let params = self.params(options).write_to_bytes();
+        self.call("start", &params.expect("a message"))
+    }
+
+    pub(crate) fn params(&self, options: Option<&Options>) -> BootstrapParams {
         let extension =
             |options| Extension { value: Some(packed(options)).into(), ..Default::default() };
-        let params = BootstrapParams {
+        BootstrapParams {
             instance_id: self.id.into(),
             namespace: "tests".into(),
             socket_dir: Some(self.sockets().to_string_lossy().into_owned()),
             extensions: options.map(extension).into_iter().collect(),
             ..Default::default()
-        };
-        self.call("start", &params.write_to_bytes().expect("a message"))
+        }
     }
 
     /// `delete`, which containerd calls for a shim that is dead.

@@ -1,6 +1,6 @@
 //! The shim that is judged, from its start to its last answer.
 
-use std::{os::fd::OwnedFd, path::PathBuf, time::Duration};
+use std::{os::fd::OwnedFd, path::PathBuf, process::Output, time::Duration};
 
 use containerd_shim_protos::{
     Client, TaskClient,
@@ -33,8 +33,13 @@ impl Shim {
     }
 
     pub(crate) fn start_in(bundle: Bundle, options: Option<&Options>) -> Self {
-        let started = answer(&bundle.start(options));
-        let socket = socket(&started);
+        let started = bundle.start(options);
+        Self::that_said(&started, bundle)
+    }
+
+    /// The one of which `start` tells.
+    pub(crate) fn that_said(started: &Output, bundle: Bundle) -> Self {
+        let socket = socket(&answer(started));
         // What has printed the answer is gone; its child names the socket.
         let name = socket.display().to_string();
         let is_it = |pid: &u32| host::proc(*pid, "cmdline").contains(&name);
