@@ -7,6 +7,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use rustix::thread::{CoreSchedulingScope, create_core_scheduling_cookie, gettid};
+
 use crate::{
     address::{self, Claim, SCHEME},
     bootstrap::Request,
@@ -53,6 +55,8 @@ pub(crate) const THRIFT: (&str, &str) = (
 
 /// Where the shim finds the address of containerd's ttrpc socket.
 pub(crate) const EVENTS: &str = "TTRPC_ADDRESS";
+/// Whatever it is set to.
+const CORES: &str = "SCHED_CORE";
 
 /// This program again, as the shim. The listening socket is its standard input, and its standard
 /// output a pipe from here: one that comes to its end with nothing in it means that this process was
@@ -77,10 +81,21 @@ fn spawn(
     }
     let (theirs, ours) = std::io::pipe().doing(|| "cannot make a pipe")?;
     command.stdin(listener).stdout(theirs).stderr(Stdio::null());
+    take_cores()?;
     let mut child = command.spawn().doing(|| "cannot start the shim")?;
     place(child.id(), &request.options.shim_cgroup).map(|()| ours).inspect_err(|_| {
         let _ = child.kill();
     })
+}
+
+/// With containerd's `sched_core` no thread of another pod, or of the host, runs on a core beside one of
+/// this pod's (admin-guide/hw-vuln/core-scheduling.rst, Linux 5.14). What the caller starts inherits it.
+fn take_cores() -> Result<()> {
+    if std::env::var_os(CORES).is_none_or(|value| value.is_empty()) {
+        return Ok(());
+    }
+    let made = create_core_scheduling_cookie(gettid(), CoreSchedulingScope::Thread);
+    made.doing(|| format!("cannot have cores to itself ({CORES})"))
 }
 
 /// Where its memory counts, and how soon it is killed for lack of it: just before containerd, long

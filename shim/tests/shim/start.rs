@@ -10,10 +10,12 @@ use containerd_shim_protos::{
     api::ShutdownRequest, bootstrap_api::BootstrapResult, shim::oci::Options,
     types::introspection::RuntimeInfo,
 };
-
 use protobuf::Message;
+use rustix::thread::{
+    CoreSchedulingScope, core_scheduling_cookie, create_core_scheduling_cookie, gettid,
+};
 
-use crate::common::{Bundle, Shim, answer, host, needs_root, packed, patience};
+use crate::common::{Bundle, Shim, answer, bundle, host, needs_root, packed, patience};
 
 #[test]
 fn a_pod_is_started_once() {
@@ -80,6 +82,43 @@ fn it_is_killed_for_memory_before_containerd() {
     assert_eq!(score(shim.pid), (score(std::process::id()) + 1).min(1000));
 }
 
+/// A containerd that says it no longer in the environment.
+#[test]
+fn it_is_told_where_events_belong() {
+    let bundle = Bundle::of_container();
+    let mut params = bundle.params(None);
+    params.containerd_ttrpc_address = "/nowhere/c.sock.ttrpc".into();
+    let started = bundle.call("start", &params.write_to_bytes().expect("a message"));
+    let shim = Shim::that_said(&started, bundle);
+    let environment = host::proc(shim.pid, "environ");
+    let address = environment.split('\0').find_map(|line| line.strip_prefix("TTRPC_ADDRESS="));
+    assert_eq!(address, Some("/nowhere/c.sock.ttrpc"));
+    shim.ends_when_asked();
+}
+
+/// containerd's `sched_core`. Where the kernel has no such thing, or the processor one thread in each
+/// core, nobody is to believe that it is on.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "nothing clones here")]
+fn its_cores_are_its_own() {
+    let make = || create_core_scheduling_cookie(gettid(), CoreSchedulingScope::Thread);
+    let possible = std::thread::spawn(make).join().expect("no panic");
+    let bundle = Bundle::of_container();
+    let params = bundle.params(None).write_to_bytes().expect("a message");
+    let started = bundle::call(bundle.command("start").env("SCHED_CORE", "1"), &params);
+    if possible.is_err() {
+        let said = String::from_utf8_lossy(&started.stderr).into_owned();
+        assert!(!started.status.success() && said.contains("SCHED_CORE"), "{started:?}");
+        assert_eq!(fs::read_dir(bundle.sockets()).expect("a directory").count(), 0);
+        return;
+    }
+    let shim = Shim::that_said(&started, bundle);
+    let pid = rustix::process::Pid::from_raw(shim.pid.cast_signed()).expect("a pid");
+    let cookie = core_scheduling_cookie(pid, CoreSchedulingScope::Thread);
+    assert_ne!(cookie.expect("it lives"), 0);
+    shim.ends_when_asked();
+}
+
 /// containerd writes its options to the standard input as they are, as an Any.
 #[test]
 fn the_runtime_that_is_described_is_that_of_the_options() {
@@ -94,18 +133,4 @@ fn the_runtime_that_is_described_is_that_of_the_options() {
     assert_eq!((&*info.name, info.options.as_ref()), ("io.containerd.rtn.v2", Some(&options)));
     let features = String::from_utf8_lossy(&info.features.value).into_owned();
     assert_eq!(features, format!("{{\"of\": \"{} features\"}}\n", runtime.display()));
-}
-
-/// A containerd that says it no longer in the environment.
-#[test]
-fn it_is_told_where_events_belong() {
-    let bundle = Bundle::of_container();
-    let mut params = bundle.params(None);
-    params.containerd_ttrpc_address = "/nowhere/c.sock.ttrpc".into();
-    let started = bundle.call("start", &params.write_to_bytes().expect("a message"));
-    let shim = Shim::that_said(&started, bundle);
-    let environment = host::proc(shim.pid, "environ");
-    let address = environment.split('\0').find_map(|line| line.strip_prefix("TTRPC_ADDRESS="));
-    assert_eq!(address, Some("/nowhere/c.sock.ttrpc"));
-    shim.ends_when_asked();
 }

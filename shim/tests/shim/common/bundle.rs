@@ -61,14 +61,15 @@ impl Bundle {
 
     /// The program with `action`, and with `input` to read.
     pub(crate) fn call(&self, action: &str, input: &[u8]) -> Output {
+        call(&mut self.command(action), input)
+    }
+
+    pub(crate) fn command(&self, action: &str) -> Command {
         let mut command = Command::new(PROGRAM);
         command.args(["-namespace", "tests", "-id", self.id]);
         command.args(["-address", "/nowhere/c.sock", action]);
         command.current_dir(self).env_remove("TTRPC_ADDRESS").env_remove("MAX_SHIM_VERSION");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the shim can be executed");
-        child.stdin.take().expect("it is piped").write_all(input).expect("it reads");
-        child.wait_with_output().expect("it ends")
+        command
     }
 
     /// `start` in the form of containerd 2.3, which says where sockets belong.
@@ -130,6 +131,14 @@ impl Drop for Bundle {
         // A test that fails may leave something mounted.
         let _ = fs::remove_dir_all(self);
     }
+}
+
+/// Runs `command` with `input` to read.
+pub(crate) fn call(command: &mut Command, input: &[u8]) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the shim can be executed");
+    child.stdin.take().expect("it is piped").write_all(input).expect("it reads");
+    child.wait_with_output().expect("it ends")
 }
 
 /// What a call that succeeds has printed, and nothing else.
