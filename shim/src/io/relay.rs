@@ -207,7 +207,7 @@ mod tests {
         drop(writer);
         let (_reader, full) = full_pipe();
         let is_done = relay(from.into(), full);
-        is_done.recv_timeout(Duration::from_secs(60)).expect("the relay ends");
+        is_done.recv_timeout(Duration::from_secs(300)).expect("the relay ends");
     }
 
     /// Data that come between a move that found none and the look at their source: the room for them
@@ -235,6 +235,6 @@ mod tests {
                 }
             }
         });
-        is_done.recv_timeout(Duration::from_secs(60)).expect("everything has gone through");
+        is_done.recv_timeout(Duration::from_secs(300)).expect("everything has gone through");
     }
 }

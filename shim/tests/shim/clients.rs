@@ -41,7 +41,7 @@ fn version_2_is_served_as_well() {
         refusal(client.request(ttrpc::Request {
             service: service.to_owned(),
             method: "State".to_owned(),
-            timeout_nano: Duration::from_secs(20).as_nanos() as i64,
+            timeout_nano: host::PATIENCE.as_nanos() as i64,
             payload: request.write_to_bytes().expect("a message"),
             ..Default::default()
         }))
@@ -86,7 +86,7 @@ fn another_user_is_refused() {
             // Of this thread alone.
             rustix::thread::set_thread_res_uid(nobody, nobody, nobody).expect("another user");
             let mut stream = UnixStream::connect(&shim.socket).expect("it listens");
-            stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+            stream.set_read_timeout(Some(host::PATIENCE)).expect("a timeout");
             let mut byte = [0];
             stream.read(&mut byte).map_err(|error| error.kind())
         });

@@ -6,7 +6,6 @@ use std::{
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::PathBuf,
     sync::mpsc,
-    time::Duration,
 };
 
 use containerd_shim_protos::{
@@ -221,7 +220,7 @@ fn a_reader_that_comes_late_finds_the_end() {
     assert_eq!(client.wait(patience(), &wait).expect("it ends").exit_status, 0);
     let (tell, told) = mpsc::channel();
     std::thread::spawn(move || tell.send(fs::read(fifo).expect("it is there")));
-    assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(Vec::new()));
+    assert_eq!(told.recv_timeout(host::PATIENCE), Ok(Vec::new()));
     let delete = DeleteRequest { id: "c1".into(), exec_id: "e1".into(), ..Default::default() };
     client.delete(patience(), &delete).expect("it has ended");
     shim.kill();

@@ -83,10 +83,14 @@ pub(crate) fn kill(pid: u32) {
     kill_process(id(pid), Signal::KILL).expect("it is there");
 }
 
+/// How long anything may take before it counts as hung; as for the integration tests, far beyond what
+/// the slowest machine needs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
 /// For what is announced by no event.
 #[track_caller]
 pub(crate) fn until(what: &str, mut found: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while !found() {
         assert!(Instant::now() < deadline, "{what}");
         thread::yield_now();
@@ -95,7 +99,7 @@ pub(crate) fn until(what: &str, mut found: impl FnMut() -> bool) {
 
 /// Waits for the end of a process.
 pub(crate) fn ends(process: &OwnedFd) -> bool {
-    let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
+    let limit = Timespec { tv_sec: PATIENCE.as_secs().cast_signed(), tv_nsec: 0 };
     let mut ended = [PollFd::new(process, PollFlags::IN)];
     poll(&mut ended, Some(&limit)).is_ok_and(|ready| ready > 0)
 }

@@ -1,6 +1,6 @@
 //! The shim that is judged, from its start to its last answer.
 
-use std::{os::fd::OwnedFd, path::PathBuf, process::Output, time::Duration};
+use std::{os::fd::OwnedFd, path::PathBuf, process::Output};
 
 use containerd_shim_protos::{
     Client, TaskClient,
@@ -114,7 +114,7 @@ fn socket(started: &BootstrapResult) -> PathBuf {
 }
 
 pub(crate) fn patience() -> context::Context {
-    context::with_duration(Duration::from_secs(20))
+    context::with_duration(host::PATIENCE)
 }
 
 #[track_caller]
