@@ -51,6 +51,16 @@ impl Service {
         whole(work(Self(self.0.clone()))).await
     }
 
+    /// After work that may have left this shim nothing to do: ends it if nobody waits for the answer. A
+    /// containerd that was killed meanwhile may be back, and have found a container here, or one that
+    /// was being made. It is told by the end of this shim, which it will have no other reason to ask
+    /// for.
+    fn end_unless_heard(&self, asker: &oneshot::Sender<()>) {
+        if asker.is_closed() && self.0.is_empty() {
+            self.0.done.notify_one();
+        }
+    }
+
     async fn kill(&self, request: &KillRequest) -> Result<()> {
         let task = self.0.task(&request.id)?;
         let signal = request.signal.cast_signed();
@@ -261,8 +271,15 @@ impl Task for Service {
         request: CreateTaskRequest,
     ) -> Answer<CreateTaskResponse> {
         let id = request.id.clone();
-        let created = self.whole(|this| async move { this.create(request).await });
-        answer("create", &id, created.await)
+        let (answered, asker) = oneshot::channel::<()>();
+        let created = self.whole(|this| async move {
+            let created = this.create(request).await;
+            this.end_unless_heard(&answered);
+            created
+        });
+        let created = answer("create", &id, created.await);
+        drop(asker);
+        created
     }
 
     async fn start(&self, _: &TtrpcContext, request: StartRequest) -> Answer<StartResponse> {
@@ -275,11 +292,7 @@ impl Task for Service {
         let (answered, asker) = oneshot::channel::<()>();
         let deleted = self.whole(|this| async move {
             let deleted = this.delete(&request).await;
-            // A containerd that was killed meanwhile may be back, and have found the container here.
-            // It is told by the end of this shim, which it will have no other reason to ask for.
-            if answered.is_closed() && deleted.is_ok() && this.0.is_empty() {
-                this.0.done.notify_one();
-            }
+            this.end_unless_heard(&answered);
             deleted
         });
         let deleted = answer("delete", &id, deleted.await);

@@ -15,14 +15,14 @@ use containerd_shim_protos::{
         StateRequest, StateResponse, Status, WaitRequest,
     },
     shim::oci::Options,
-    ttrpc::{self, Code},
+    ttrpc::Code,
 };
 use libcontainer::container::Container;
-use protobuf::{Message, well_known_types::any::Any};
+use protobuf::well_known_types::any::Any;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 
-use crate::common::{Shim, code, host, packed, patience, refused};
+use crate::common::{Shim, code, frame, host, packed, patience, refused};
 
 #[test]
 fn a_create_that_cannot_be_is_refused_with_a_reason() {
@@ -123,19 +123,6 @@ fn a_container_has_one_life() {
         assert!(state.contains("\"id\":\"c1\""), "{hook}: {state}");
     }
     shim.ends_when_asked();
-}
-
-/// As it goes over the socket: length, stream, type, flags.
-fn frame(method: &str, request: &impl Message) -> Vec<u8> {
-    let request = ttrpc::Request {
-        service: "containerd.task.v3.Task".to_owned(),
-        method: method.to_owned(),
-        payload: request.write_to_bytes().expect("a message"),
-        ..Default::default()
-    };
-    let request = request.write_to_bytes().expect("a message");
-    let length = u32::try_from(request.len()).expect("it is short");
-    [&length.to_be_bytes()[..], &[0, 0, 0, 1, 1, 0], &request].concat()
 }
 
 /// containerd is killed while it has a container removed, and comes back before that is over: it

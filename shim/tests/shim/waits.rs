@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::Write,
     os::{
         fd::OwnedFd,
         unix::{
@@ -18,17 +19,20 @@ use std::{
 use containerd_shim_protos::{
     api::{
         CreateTaskRequest, CreateTaskResponse, DeleteRequest, ExecProcessRequest, KillRequest,
-        Mount, StartRequest, WaitRequest,
+        Mount, ShutdownRequest, StartRequest, WaitRequest,
     },
     shim::oci::Options,
     ttrpc::{self, Code},
 };
 use protobuf::well_known_types::any::Any;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+use rustix::{
+    fs::{CWD, FileType, Mode, mknodat},
+    net::{AddressFamily, SocketAddrUnix, SocketType},
+};
 use serde_json::{Value, json};
 
 use crate::common::{
-    Bundle, Shim, bundle::PROGRAM, code, host, needs_root, packed, patience, refused,
+    Bundle, Shim, bundle::PROGRAM, code, frame, host, needs_root, packed, patience, refused,
 };
 
 /// One for a container, in another environment than the test's.
@@ -200,6 +204,69 @@ fn a_container_whose_hook_hangs_can_be_given_up() {
     assert!(!shim.bundle.join("states/tests/c1").exists());
     kill_orphans(&shim);
     shim.ends_when_asked();
+}
+
+/// containerd is killed while a container is made, and its successor, which finds that, asks the shim
+/// to end and goes away before it can.
+#[test]
+fn a_container_that_is_given_up_for_nobody_ends_it() {
+    let Some(runtime) = host::runtime() else { return };
+    let shim = Shim::start();
+    let [script, gate, runs] = ["script", "gate", "runs"].map(|name| shim.bundle.join(name));
+    mknodat(CWD, &gate, FileType::Fifo, Mode::RWXU, 0).expect("a fifo");
+    let delete = format!("case \" $* \" in *\" delete \"*) read -r _ <{gate:?} ;; esac");
+    fs::write(&script, format!("#!/bin/sh\n{delete}\nexec {runtime:?} \"$@\"\n"))
+        .expect("a script");
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o700)).expect("a mode");
+    furnish(&shim.bundle, "exec /bin/busybox sleep 1000", &["pid", "mount"], hangs(&runs));
+    let binary_name = script.to_string_lossy().into_owned();
+    let options = Options { binary_name, ..shim.bundle.options() };
+    let child = |word: &'static str| {
+        let says = move |pid: &u32| host::proc(*pid, "cmdline").contains(word);
+        host::children(shim.pid).into_iter().find(says)
+    };
+    thread::scope(|scope| {
+        let creating = scope.spawn(|| create_with(&shim, "c1", &shim.bundle, &options));
+        host::until("the hook has not been run", || runs.exists());
+        let mut hasty = UnixStream::connect(&shim.socket).expect("it listens");
+        let delete = DeleteRequest { id: "c1".into(), ..Default::default() };
+        hasty.write_all(&frame("Delete", &delete)).expect("it reads");
+        host::until("it is not given up", || child("delete").is_some());
+        drop(hasty);
+        shim.tasks().shutdown(patience(), &ShutdownRequest::new()).expect("it is heard");
+        host::kill(child("sleep").expect("what the hook has left"));
+        fs::write(&gate, "\n").expect("it is waited for");
+        refused(creating.join().expect("it ends"), Code::CANCELLED, "while it was being made");
+    });
+    assert!(shim.ends());
+}
+
+/// containerd is killed while a container is made, and what that fails with is said to nobody.
+#[test]
+fn a_failure_that_nobody_hears_of_ends_it() {
+    if host::runtime().is_none() {
+        return;
+    }
+    let shim = Shim::start();
+    let [gate, runs] = ["gate", "runs"].map(|name| shim.bundle.join(name));
+    mknodat(CWD, &gate, FileType::Fifo, Mode::RWXU, 0).expect("a fifo");
+    let script = format!(": >{runs:?}; read -r _ <{gate:?}; exit 1");
+    let hooks = json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]});
+    furnish(&shim.bundle, "exec /bin/busybox sleep 1000", &["pid", "mount"], hooks);
+    let mut killed = UnixStream::connect(&shim.socket).expect("it listens");
+    let create = CreateTaskRequest {
+        id: "c1".into(),
+        bundle: shim.bundle.to_string_lossy().into_owned(),
+        options: Some(packed(&shim.bundle.options())).into(),
+        ..Default::default()
+    };
+    killed.write_all(&frame("Create", &create)).expect("it reads");
+    host::until("the hook has not been run", || runs.exists());
+    drop(killed);
+    shim.is_well();
+    fs::write(&gate, "\n").expect("it is waited for");
+    assert!(shim.ends());
+    assert!(!shim.bundle.join("states/tests/c1").exists());
 }
 
 /// Dead processes of one container are buried while another one is being made.

@@ -137,6 +137,19 @@ pub(crate) fn refused<T: std::fmt::Debug>(answer: ttrpc::Result<T>, code: Code, 
     assert!(said == code && text.contains(words), "{said:?}: {text}");
 }
 
+/// As it goes over the socket: length, stream, type, flags.
+pub(crate) fn frame(method: &str, request: &impl Message) -> Vec<u8> {
+    let request = ttrpc::Request {
+        service: "containerd.task.v3.Task".to_owned(),
+        method: method.to_owned(),
+        payload: request.write_to_bytes().expect("a message"),
+        ..Default::default()
+    };
+    let request = request.write_to_bytes().expect("a message");
+    let length = u32::try_from(request.len()).expect("it is short");
+    [&length.to_be_bytes()[..], &[0, 0, 0, 1, 1, 0], &request].concat()
+}
+
 /// Options as `start` and `Create` take them.
 pub(crate) fn packed(options: &Options) -> Any {
     Any {
