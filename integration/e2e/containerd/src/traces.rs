@@ -48,7 +48,7 @@ pub fn kill_shims(name: &str) {
 #[track_caller]
 pub fn nothing_is_left(name: &str, when: Duration) {
     let is_rtn = daemon::shared().is_rtn();
-    let patience = Duration::from_secs(if is_rtn { 20 } else { 3 });
+    let patience = if is_rtn { wait::PATIENCE } else { Duration::from_secs(3) };
     match wait::within(patience, || of(name).is_empty().then_some(())) {
         Some(()) => {}
         None if is_rtn => panic!("{name}, after {when:?}: {:#?}", of(name)),

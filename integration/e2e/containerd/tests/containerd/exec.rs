@@ -1,5 +1,6 @@
 //! `ctr task exec`.
 
+use e2e_common::host;
 use e2e_containerd::{Container, ctr, wait};
 
 e2e_common::tests! {
@@ -79,7 +80,8 @@ fn listed_with_its_id() {
     let listed = container.task("ps", &[]).ok();
     let exec = listed.lines().find(|line| line.contains("known")).expect(&listed);
     let pid: u32 = exec.split_whitespace().next().and_then(|pid| pid.parse().ok()).expect(exec);
-    assert_eq!(e2e_common::host::command_line(pid), ["sleep", "1000"]);
+    // Its descriptors are closed before its words are in place.
+    wait::until("it runs", || (host::command_line(pid) == ["sleep", "1000"]).then_some(()));
     assert!(listed.lines().any(|line| line.starts_with(&container.pid().to_string())), "{listed}");
 }
 

@@ -2,7 +2,9 @@
 
 use std::{
     io::{BufRead, BufReader},
+    os::fd::AsFd,
     process::{Child, Stdio},
+    time::{Duration, Instant},
 };
 
 use e2e_common::{
@@ -101,6 +103,9 @@ fn orphans_are_reaped() {
     wait::until("one child is left", || (children() == 1).then_some(()));
 }
 
+/// After which an event that was not heard is made once more.
+const SOON: Duration = Duration::from_secs(1);
+
 /// `ctr events`, from now on.
 struct Events(Child, BufReader<std::process::ChildStdout>);
 
@@ -116,12 +121,20 @@ impl Events {
         wait::until("events are heard", || {
             let image = e2e_containerd::image::IMAGE;
             ctr::ctr(&["image", "label", image, &format!("{label}=1")]).code(0);
-            events.line().contains("/images/update").then_some(())
+            // What came before it listened it never hears, nor perhaps anything else.
+            let heard = events.is_there_one(SOON) && events.line().contains("/images/update");
+            heard.then_some(())
         });
         events
     }
 
+    fn is_there_one(&self, patience: Duration) -> bool {
+        let fd = self.1.get_ref().as_fd();
+        !self.1.buffer().is_empty() || wait::readable(fd, Instant::now() + patience)
+    }
+
     fn line(&mut self) -> String {
+        assert!(self.is_there_one(wait::PATIENCE), "no more events");
         let mut line = String::new();
         self.1.read_line(&mut line).expect("it can be read");
         line

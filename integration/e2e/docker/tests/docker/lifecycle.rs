@@ -191,7 +191,7 @@ fn stop_lets_the_command_end_itself() {
     wait::until("ready", || {
         docker(&["logs", container.name()]).ok().contains("ready").then_some(())
     });
-    docker(&["stop", container.name()]).ok();
+    docker(&["stop", "-t", "300", container.name()]).ok();
     assert_eq!((container.wait(), container.status()), ("21".to_owned(), "exited".to_owned()));
     assert!(docker(&["logs", container.name()]).ok().contains("bye"));
 }
@@ -209,7 +209,7 @@ fn stop_with_another_signal() {
     wait::until("ready", || {
         docker(&["logs", container.name()]).ok().contains("ready").then_some(())
     });
-    docker(&["stop", container.name()]).ok();
+    docker(&["stop", "-t", "300", container.name()]).ok();
     assert_eq!(container.wait(), "22");
 }
 
@@ -276,7 +276,7 @@ fn restart_policy_starts_it_again() {
 fn inspect_tells_the_truth() {
     let container = Container::start(&[], IDLE);
     let process = container.pid();
-    assert_eq!(host::command_line(process), IDLE);
+    container.executed(IDLE);
     assert_eq!(container.inspect("/State/Running"), true);
     rustix::process::kill_process(pid(process), Signal::KILL).expect("it runs");
     container.wait();

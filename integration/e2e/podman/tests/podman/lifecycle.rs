@@ -93,7 +93,7 @@ fn kill_with_a_signal_that_is_caught() {
 
 fn stop_lets_the_command_end_itself() {
     let container = script(&[], "trap 'echo bye; exit 21' TERM");
-    podman(&["stop", container.name()]).ok();
+    podman(&["stop", "-t", "300", container.name()]).ok();
     assert_eq!((container.wait(), container.status()), ("21".to_owned(), "exited".to_owned()));
 }
 
@@ -105,7 +105,7 @@ fn stop_kills_after_its_patience() {
 
 fn stop_with_another_signal() {
     let container = script(&["--stop-signal", "QUIT"], "trap 'exit 22' QUIT");
-    podman(&["stop", container.name()]).ok();
+    podman(&["stop", "-t", "300", container.name()]).ok();
     assert_eq!(container.wait(), "22");
 }
 
