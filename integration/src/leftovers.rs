@@ -16,6 +16,10 @@ use nix::{
 
 use crate::{Mode, host, wait};
 
+/// How long what is about to go may take, on a machine with other things to do. Nothing that a test
+/// runs ends by itself that soon.
+const SOON: Duration = Duration::from_secs(20);
+
 /// What a runtime could leave behind or change. Mounts are those of the test's own mount namespace
 /// and have to be exactly the same; cgroups, files and processes of other tests come and go at the
 /// same time, so these count only if they bear the test's id or refer to its directory.
@@ -104,7 +108,7 @@ fn units(id: &str) -> Vec<PathBuf> {
         entries.map(|entry| entry.path()).collect::<Vec<_>>()
     };
     if !find().is_empty() {
-        wait::changes(&place, Duration::from_secs(3), || find().is_empty());
+        wait::changes(&place, SOON, || find().is_empty());
     }
     find()
 }
@@ -185,7 +189,7 @@ pub fn remove_all(prefix: &str) {
 
 /// A process that has been killed may take its time to go, and that is nobody's leftover.
 pub fn ends(pid: i32) -> bool {
-    wait::pidfd(pid).is_none_or(|pidfd| wait::readable(pidfd, std::time::Duration::from_secs(3)))
+    wait::pidfd(pid).is_none_or(|pidfd| wait::readable(pidfd, SOON))
 }
 
 fn process_line(pid: i32) -> String {

@@ -236,7 +236,7 @@ fn a_limit_that_is_refused_leaves_no_unit() {
     });
     let dir = bundle.dir.to_string_lossy();
     let create = ["--systemd-cgroup", "create", "--bundle", &dir, test.id()];
-    let output = wait::output(test.command(&create).env("SYSTEMD_BUS_TIMEOUT", "20"));
+    let output = wait::output(test.command(&create).env("SYSTEMD_BUS_TIMEOUT", "60"));
     output.fails_with("cgroup.max.depth");
     assert!(!output.stderr.contains("answer"), "{output:?}");
     assert!(!known(&test));
@@ -254,7 +254,7 @@ fn a_container_whose_unit_is_gone_is_deleted() {
     container.wait();
     wait::until(place.parent().expect("the slice"), || !place.exists() && !known(&test));
     let mut delete = test.command(&["delete", test.id()]);
-    wait::output(delete.env("SYSTEMD_BUS_TIMEOUT", "20")).ok();
+    wait::output(delete.env("SYSTEMD_BUS_TIMEOUT", "60")).ok();
     test.assert_unknown();
 }
 

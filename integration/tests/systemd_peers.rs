@@ -15,6 +15,10 @@ use std::{
 use integration::{Feature, Mode, Output, Test, host, needs, only_on, wait};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+/// The patience with a peer that answers: it is a thread of the test's, which may have to wait for a
+/// processor.
+const LONG: &str = "80s";
+
 const OWN_WORDS: &str = "runc and crun have words of their own, and wait without end";
 
 /// What a peer does with each connection; it writes down what it is told.
@@ -72,10 +76,16 @@ impl Peer {
     /// `create` that must fail with `words` on one line and leave nothing.
     #[track_caller]
     fn refuses(self, test: &Test, words: &str) -> String {
+        self.refuses_after(LONG, test, words)
+    }
+
+    /// The same of a peer that falls silent.
+    #[track_caller]
+    fn refuses_after(self, patience: &str, test: &Test, words: &str) -> String {
         let bundle = test.bundle();
         let create =
             ["--systemd-cgroup", "create", "--bundle", &bundle.dir.to_string_lossy(), test.id()];
-        let output = self.call(test, "400ms", &create);
+        let output = self.call(test, patience, &create);
         // The runtime is gone, and may have been faster than who read what it said last.
         let conversations = std::mem::take(&mut *self.conversations.lock().expect("a list"));
         conversations.into_iter().for_each(|thread| thread.join().expect("a conversation"));
@@ -211,7 +221,8 @@ fn a_systemd_that_says_nothing() {
     let test = Test::new();
     only_on!(test, [Rtn], OWN_WORDS);
     let silent: Manner = |mut stream, _| drop(stream.read_to_end(&mut Vec::new()));
-    Peer::new(&test, silent).refuses(&test, "systemd did not answer within 400ms");
+    let words = "systemd did not answer within 400ms";
+    Peer::new(&test, silent).refuses_after("400ms", &test, words);
 }
 
 #[test]
@@ -223,7 +234,7 @@ fn a_systemd_that_says_nothing_after_the_greeting() {
         while hear(&mut stream, told).is_some() {}
     };
     let peer = Peer::new(&test, silent);
-    let told = peer.refuses(&test, "systemd did not answer within 400ms");
+    let told = peer.refuses_after("3s", &test, "systemd did not answer within 3s");
     assert!(told.contains("StartTransientUnit"), "{told}");
 }
 
@@ -314,7 +325,7 @@ fn a_job_that_does_not_end_is_taken_back() {
         while hear(&mut stream, told).is_some() {}
     };
     let peer = Peer::new(&test, slow);
-    let told = peer.refuses(&test, "systemd did not answer within 400ms");
+    let told = peer.refuses_after("3s", &test, "systemd did not answer within 3s");
     assert!(told.contains("StopUnit"), "{told}");
 }
 
