@@ -155,7 +155,7 @@ fn damage(original: &[u8], seed: u64) {
         let looked = panic::catch_unwind(|| look_at(&text, &host, &options));
         let shown = || String::from_utf8_lossy(&text).into_owned();
         documents += u32::from(looked.unwrap_or_else(|_| panic!("mutant {number}: {}", shown())));
-        assert!(begin.elapsed().as_secs() < 10, "mutant {number} takes too long: {}", shown());
+        assert!(begin.elapsed().as_secs() < 60, "mutant {number} takes too long: {}", shown());
     }
     // Otherwise only the parser was tried.
     assert!(documents > MUTANTS / 20, "only {documents} mutants were documents");
