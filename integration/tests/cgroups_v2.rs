@@ -396,7 +396,7 @@ fn a_period_alone_keeps_the_quota() {
     only_on!(test, [Rtn], "runc before 1.2 and crun write max for the quota that is not given");
     let cpu = json!({ "quota": 20_000, "period": 100_000 });
     let container = test.serve(resources(test.bundle(), "cpu", cpu));
-    update(&container, &["--cpu-period", "90000"], &[("cpu.max", "20000 90000")]);
+    update(&container, &["--cpu-period", "80000"], &[("cpu.max", "20000 80000")]);
     container.remove();
 }
 

@@ -127,6 +127,39 @@ fn update_changes_both() {
     container.remove();
 }
 
+/// systemd writes all that it knows of a unit when a part of it changes (opencontainers/runc#4622).
+#[test]
+fn an_update_changes_nothing_else() {
+    let test = Test::new();
+    needs!(Feature::Systemd, Feature::CgroupV2("memory"), Feature::CgroupV2("cpu"));
+    needs!(Feature::CgroupV2("io"), Feature::CgroupV2("pids"));
+    only_on!(test, [Rtn], "runc before 1.3 and crun lose the quota, the weight and the group");
+    let bundle = scope(&test, test.bundle().args(&["/bin/sleep", "1000"])).edit(|config| {
+        config["linux"]["resources"] = json!({
+            "cpu": { "quota": 12_345, "period": 100_000 },
+            "blockIO": { "weight": 500 },
+            "unified": { "memory.oom.group": "1", "memory.high": "67108864" },
+        });
+    });
+    let container = create(&test, &bundle);
+    let directory = container.cgroup("");
+    let limits = || {
+        ["cpu.max", "io.bfq.weight", "io.weight", "memory.high", "memory.oom.group"]
+            .map(|file| fs::read_to_string(directory.join(file)).unwrap_or_default())
+    };
+    let before = limits();
+    assert_eq!(before[0], "13000 100000\n", "in whole percent, as systemd has it");
+    assert_eq!(before[4], "1\n");
+    container.call(&["update", "--pids-limit", "9"]).ok();
+    assert_eq!(container.cgroup_file("pids.max"), "9");
+    assert_eq!(limits(), before);
+    assert_eq!(shown(&test, "OOMPolicy"), "kill");
+    systemctl(&["daemon-reload"]);
+    assert_eq!(container.cgroup_file("cpu.max"), "13000 100000");
+    assert_eq!(container.cgroup_file("memory.oom.group"), "1");
+    container.remove();
+}
+
 #[test]
 fn annotations_are_properties() {
     let test = Test::new();

@@ -107,6 +107,8 @@ impl Drop for Peer {
     fn drop(&mut self) {
         if self.hidden {
             umount2("/run", MntFlags::MNT_DETACH).expect("umount");
+        } else {
+            fs::remove_dir_all(&self.runtime_dir).expect("the end of a directory");
         }
     }
 }
@@ -342,6 +344,34 @@ fn a_job_that_fails_is_taken_back() {
     };
     let told = Peer::new(&test, failing).refuses(&test, "its job is failed");
     assert!(told.contains("StopUnit"), "{told}");
+}
+
+#[test]
+fn an_update_that_systemd_does_not_take_changes_nothing() {
+    let test = Test::new();
+    needs!(Feature::Systemd, Feature::CgroupV2("pids"));
+    only_on!(test, [Rtn], OWN_WORDS);
+    let dir = test.bundle().serve().dir;
+    let id = test.id();
+    test.call(&["--systemd-cgroup", "create", "--bundle", &dir.to_string_lossy(), id]).ok();
+    let init = test.call(&["state", id]).json()["pid"].as_i64().expect("a pid") as i32;
+    let limit = host::cgroup_of(init, "").join("pids.max");
+    let before = fs::read_to_string(&limit).expect("a limit");
+    let refusing: Manner = |mut stream, told| {
+        welcome(&mut stream);
+        while let Some(call) = hear(&mut stream, told) {
+            let _ = stream.write_all(&refusal(call, "a.Refusal", "Not today."));
+        }
+    };
+    let silent: Manner = |mut stream, _| drop(stream.read_to_end(&mut Vec::new()));
+    for (manner, words) in [(refusing, "Not today."), (silent, "did not answer within 400ms")] {
+        let peer = Peer::new(&test, manner);
+        let output = peer.call(&test, "400ms", &["update", "--pids-limit", "9", id]);
+        drop(peer);
+        output.fails_with(words);
+        assert_eq!(fs::read_to_string(&limit).expect("a limit"), before, "{words}");
+    }
+    test.call(&["delete", "--force", id]).ok();
 }
 
 /// Only what changes a unit needs systemd, and what could not be done can be done later.

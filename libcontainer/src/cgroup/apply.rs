@@ -91,14 +91,29 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// As [`Tree::apply`], but what was changed before a refusal gets its old value back, as far
-    /// as the files show one.
-    pub(super) fn change(&self, writes: &[Write]) -> Result<()> {
+    /// As [`Tree::apply`], and then `follow`; but what was changed before a refusal of either gets
+    /// its old value back, as far as the files show one.
+    pub(super) fn change(
+        &self,
+        writes: &[Write],
+        follow: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         let old: Vec<Write> = writes.iter().filter_map(|write| self.old_value(write)).collect();
-        self.apply(writes).inspect_err(|_| {
+        self.apply(writes).and_then(|()| follow()).inspect_err(|_| {
             // The refusal is what the caller has to know.
             let _ = self.apply(&old);
         })
+    }
+
+    /// What `files`, of a controller each, hold now: the first line, as it can be written. Without
+    /// those that are missing or hold nothing.
+    pub(super) fn values(&self, files: &[(&str, &str)]) -> Vec<Write> {
+        let value = |(controller, file): &(&str, &str)| {
+            let text = self.home(controller)?.read(file).ok()?;
+            let line = text.lines().next().filter(|line| !line.is_empty())?;
+            Some(Write::new(controller, file, line))
+        };
+        files.iter().filter_map(value).collect()
     }
 
     fn old_value(&self, write: &Write) -> Option<Write> {

@@ -206,7 +206,7 @@ impl Driver for Cgroupfs<'_> {
     }
 
     fn apply(&self, limits: &Limits) -> Result<()> {
-        Tree::open(self.place)?.change(&limits.writes)
+        Tree::open(self.place)?.change(&limits.writes, || Ok(()))
     }
 
     fn remove(&self, _complete: bool) -> Result<()> {

@@ -66,6 +66,9 @@ pub fn plan(request: &Request<'_>, host: &Hierarchies, faults: &mut Vec<Error>) 
     let rules = devices::rules(listed, request.devices, &mut sink);
     let compiled = device_rules(request, &rules, &place, &mut sink);
     convert(resources, host, &Values::Fresh, &mut sink);
+    if place.unit.is_some() {
+        systemd::round_quota(resources, &mut sink.writes);
+    }
     if placed {
         check_controllers(&place, host, &mut sink);
     }

@@ -143,12 +143,15 @@ impl Cgroup {
         let mut faults = Vec::new();
         let mut sink = Sink::new(false, &mut faults);
         convert(resources, host, &Values::Current(self.current()), &mut sink);
-        let (writes, warnings): (Vec<Write>, _) = (sink.writes, sink.warnings);
+        let (mut writes, warnings): (Vec<Write>, _) = (sink.writes, sink.warnings);
         if let Some(fault) = faults.into_iter().next() {
             return Err(fault);
         }
-        let properties = self.place.unit.iter().flat_map(|_| systemd::from_writes(&writes));
-        let properties = properties.collect();
+        let mut properties = Vec::new();
+        if self.place.unit.is_some() {
+            systemd::round_quota(resources, &mut writes);
+            properties = systemd::from_writes(&writes);
+        }
         driver(&self.place).apply(&Limits { writes, properties, ..Limits::default() })?;
         Ok(warnings)
     }

@@ -22,6 +22,19 @@ pub struct Write {
     pub need: Need,
 }
 
+impl Write {
+    pub(super) fn new(controller: &str, file: &str, value: impl ToString) -> Self {
+        Self {
+            controller: controller.to_owned(),
+            file: file.to_owned(),
+            value: value.to_string(),
+            at: None,
+            or: None,
+            need: Need::Required,
+        }
+    }
+}
+
 /// What a refusal of a [`Write`] means.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -64,14 +77,8 @@ impl<'a> Sink<'a> {
         at: &str,
     ) -> &mut Write {
         let index = self.writes.len();
-        self.writes.push(Write {
-            controller: controller.to_owned(),
-            file: file.to_owned(),
-            value: value.to_string(),
-            at: self.path(at),
-            or: None,
-            need: Need::Required,
-        });
+        let at = self.path(at);
+        self.writes.push(Write { at, ..Write::new(controller, file, value) });
         &mut self.writes[index]
     }
 

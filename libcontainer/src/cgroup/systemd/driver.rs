@@ -14,9 +14,22 @@ use super::{
     unit::Unit,
 };
 use crate::{
-    cgroup::{Driver, Entry, Limits, Place, fs::Cgroupfs},
+    cgroup::{Driver, Entry, Limits, Place, apply::Tree, fs::Cgroupfs},
     error::Result,
 };
+
+/// Files that systemd writes whenever a property of the unit changes, whatever it is, and for which
+/// it has no word, or in some versions none, or another unit (cgroup_context_apply()).
+const REWRITTEN: [(&str, &str); 8] = [
+    ("cpu", "cpu.max"),
+    ("cpuset", "cpuset.cpus"),
+    ("cpuset", "cpuset.mems"),
+    ("io", "io.weight"),
+    ("io", "io.bfq.weight"),
+    ("memory", "memory.oom.group"),
+    ("memory", "memory.zswap.max"),
+    ("memory", "memory.zswap.writeback"),
+];
 
 #[derive(Debug)]
 pub(in crate::cgroup) struct Systemd<'a> {
@@ -95,13 +108,19 @@ impl Driver for Systemd<'_> {
     }
 
     fn apply(&self, limits: &Limits) -> Result<()> {
-        self.files.apply(limits)?;
         if limits.properties.is_empty() {
-            return Ok(());
+            return self.files.apply(limits);
         }
-        Manager::of(self.unit)?.set(&limits.properties)?;
-        // Over what systemd has rounded to its own units.
-        self.files.apply(limits)
+        let tree = Tree::open(self.place)?;
+        // One that is not there changes nothing.
+        let mut manager = Manager::of(self.unit)?;
+        tree.change(&limits.writes, || {
+            let mut kept = tree.values(&REWRITTEN);
+            manager.set(&limits.properties)?;
+            let rewritten = tree.values(&REWRITTEN);
+            kept.retain(|value| !rewritten.contains(value));
+            tree.apply(&[kept.as_slice(), &limits.writes].concat())
+        })
     }
 
     fn remove(&self, complete: bool) -> Result<()> {

@@ -28,7 +28,7 @@ mod wire;
 pub(super) use self::unit::expand;
 pub(super) use self::{
     driver::Systemd,
-    properties::{device_properties, from_annotations, from_writes},
+    properties::{device_properties, from_annotations, from_writes, round_quota},
     unit::{directories, unit},
 };
 pub use self::{properties::Property, unit::Unit};

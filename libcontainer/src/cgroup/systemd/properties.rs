@@ -12,7 +12,13 @@ use crate::{
     cgroup::{Write, devices::Rule},
     error::Error,
     mask::{CPUS, Mask},
+    spec,
 };
+
+/// In microseconds, as everything about the quota of a CPU.
+const SECOND: u64 = 1_000_000;
+/// The kernel's default (cgroup-v2.rst, cpu.max).
+const PERIOD: u64 = 100_000;
 
 /// One property of a unit.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -59,7 +65,7 @@ pub(in crate::cgroup) fn from_writes(writes: &[Write]) -> Vec<Property> {
 }
 
 fn from_write(write: &Write) -> Vec<Property> {
-    let value = write.value.as_str();
+    let value = write.value.trim();
     let one = |name: &str, value: Option<Value>| {
         value.map(|value| Property::new(name, value)).into_iter().collect()
     };
@@ -79,11 +85,22 @@ fn from_write(write: &Write) -> Vec<Property> {
         "memory.low" => one("MemoryLow", number(value)),
         "memory.min" => one("MemoryMin", number(value)),
         "memory.swap.max" => one("MemorySwapMax", number(value)),
+        "memory.oom.group" => oom_policy(value),
         "memory.limit_in_bytes" => one("MemoryLimit", number(value)),
         "blkio.weight" => one("BlockIOWeight", number(value)),
         "pids.max" => one("TasksMax", number(value)),
         _ => Vec::new(),
     }
+}
+
+/// systemd 253, for scopes, and only when they start.
+fn oom_policy(group: &str) -> Vec<Property> {
+    let policy = match group {
+        "0" => "continue",
+        "1" => "kill",
+        _ => return Vec::new(),
+    };
+    vec![Property::new("OOMPolicy", Value::string(policy)).dispensable()]
 }
 
 /// `max` and -1 are infinity.
@@ -99,7 +116,7 @@ fn number(text: &str) -> Option<Value> {
 fn quota(text: &str) -> Vec<Property> {
     let mut words = text.split_ascii_whitespace();
     let quota = words.next().and_then(|word| word.parse().ok());
-    match words.next().map_or(Some(100_000), |word| word.parse().ok()) {
+    match words.next().map_or(Some(PERIOD), |word| word.parse().ok()) {
         Some(period) if period > 0 => quota_and_period(quota, period),
         _ => Vec::new(),
     }
@@ -107,11 +124,14 @@ fn quota(text: &str) -> Vec<Property> {
 
 /// systemd has the quota of one second, and counts in percent: rounded up, so that cgroups below
 /// can be given all of it (runc does the same).
-fn quota_and_period(quota: Option<u64>, period: u64) -> Vec<Property> {
+fn per_second(quota: u64, period: u64) -> u64 {
     const PERCENT: u64 = 10_000;
-    let per_second = quota.map_or(u64::MAX, |quota| {
-        (quota.saturating_mul(1_000_000) / period).next_multiple_of(PERCENT)
-    });
+    let exact = quota.saturating_mul(SECOND) / period;
+    exact.checked_next_multiple_of(PERCENT).unwrap_or(u64::MAX)
+}
+
+fn quota_and_period(quota: Option<u64>, period: u64) -> Vec<Property> {
+    let per_second = quota.map_or(u64::MAX, |quota| per_second(quota, period));
     vec![
         Property::new("CPUQuotaPerSecUSec", Value::Uint64(per_second)),
         // systemd 242.
@@ -119,20 +139,46 @@ fn quota_and_period(quota: Option<u64>, period: u64) -> Vec<Property> {
     ]
 }
 
+/// Rounds a quota as systemd does. That writes the file with every change of the unit, and would
+/// change the quota, too, if the two differed (opencontainers/runc#4622). What `unified` says stays.
+pub(in crate::cgroup) fn round_quota(resources: &spec::LinuxResources, writes: &mut [Write]) {
+    let Some(cpu) = resources.cpu() else { return };
+    if cpu.quota().unwrap_or(0) == 0 && cpu.period().unwrap_or(0) == 0 {
+        return;
+    }
+    let v1_period = v1_number(writes, "cpu.cfs_period_us");
+    // The fields come before `unified`.
+    let mut limits = writes.iter_mut();
+    let limit = limits.find(|write| ["cpu.max", "cpu.cfs_quota_us"].contains(&&*write.file));
+    let Some(Write { value, .. }) = limit else { return };
+    let mut words = value.split(' ');
+    let quota = words.next().and_then(|word| word.parse().ok());
+    let period = words.next().map_or(v1_period, |word| word.parse().ok());
+    if let Some(quota) = quota {
+        let rounded = rounded(quota, period.unwrap_or(PERIOD));
+        *value = value.replacen(&quota.to_string(), &rounded.to_string(), 1);
+    }
+}
+
+/// The quota of one period from the quota of one second, in whole percent.
+fn rounded(quota: u64, period: u64) -> u64 {
+    let exact = per_second(quota, period).checked_mul(period);
+    exact.map_or(quota, |exact| (exact / SECOND).max(quota))
+}
+
 /// v1 has quota and period in files of their own.
 fn quota_of_v1(writes: &[Write]) -> Vec<Property> {
-    let value = |file: &str| {
-        let write = writes.iter().rev().find(|write| write.file == file)?;
-        write.value.parse::<i64>().ok()
-    };
-    let quota = value("cpu.cfs_quota_us");
-    let period = value("cpu.cfs_period_us").and_then(|period| u64::try_from(period).ok());
+    let quota = writes.iter().rev().find(|write| write.file == "cpu.cfs_quota_us");
+    let period = v1_number(writes, "cpu.cfs_period_us").unwrap_or(PERIOD);
     match quota {
-        Some(quota) => {
-            quota_and_period(u64::try_from(quota).ok(), period.unwrap_or(100_000).max(1))
-        }
+        Some(quota) => quota_and_period(quota.value.parse().ok(), period),
         None => Vec::new(),
     }
+}
+
+fn v1_number(writes: &[Write], file: &str) -> Option<u64> {
+    let write = writes.iter().rev().find(|write| write.file == file)?;
+    write.value.parse().ok()
 }
 
 /// A list like `0-3,8` as the bit mask that systemd takes, lowest byte first. Ranges with strides are
@@ -263,7 +309,7 @@ mod tests {
                 ("memory.max", "1000"),
                 ("memory.swap.max", "max"),
                 ("pids.max", "7"),
-                ("memory.oom.group", "1"),
+                ("cgroup.max.depth", "1"),
             ]),
             [
                 "CPUWeight=59",
@@ -278,6 +324,8 @@ mod tests {
             of(&[("cpu.max", "max 100000")]),
             ["CPUQuotaPerSecUSec=infinity", "CPUQuotaPeriodUSec=100000"]
         );
+        assert_eq!(of(&[("memory.oom.group", "1")]), [r#"OOMPolicy="kill""#]);
+        assert_eq!(of(&[("memory.oom.group", "0 ")]), [r#"OOMPolicy="continue""#]);
         // 12.345 % of a CPU.
         assert_eq!(of(&[("cpu.max", "12345 100000")])[0], "CPUQuotaPerSecUSec=130000");
     }
@@ -298,6 +346,31 @@ mod tests {
                 "CPUQuotaPeriodUSec=10000",
             ]
         );
+    }
+
+    #[test]
+    fn a_quota_is_rounded_up_to_percent() {
+        let round = |json: &str, files: &[(&str, &str)]| {
+            let mut writes: Vec<_> =
+                files.iter().map(|(file, value)| Write::new("cpu", file, value)).collect();
+            round_quota(&serde_json::from_str(json).expect("resources"), &mut writes);
+            writes.into_iter().map(|write| write.value).collect::<Vec<_>>()
+        };
+        let v2 = |value| round(r#"{"cpu":{"quota":1}}"#, &[("cpu.max", value)]).remove(0);
+        assert_eq!(v2("12345 100000"), "13000 100000");
+        assert_eq!(v2("13000 100000"), "13000 100000");
+        assert_eq!(v2("1 3"), "1 3");
+        assert_eq!(v2("20000 90000"), "20700 90000");
+        assert_eq!(v2("max 100000"), "max 100000");
+        assert_eq!(v2("9223372036854775807 1000"), "9223372036854775807 1000");
+        let period = [("cpu.cfs_period_us", "50000"), ("cpu.cfs_quota_us", "12345")];
+        assert_eq!(round(r#"{"cpu":{"quota":1}}"#, &period), ["50000", "12500"]);
+        assert_eq!(round(r#"{"cpu":{"quota":1}}"#, &[("cpu.cfs_quota_us", "-1")]), ["-1"]);
+        let both = [("cpu.max", "12345 100000"), ("cpu.max", "54321 100000")];
+        assert_eq!(round(r#"{"cpu":{"period":1}}"#, &both), ["13000 100000", "54321 100000"]);
+        assert_eq!(round(r#"{"cpu":{"shares":9}}"#, &both[1..]), ["54321 100000"]);
+        // No number is too large to be told.
+        assert_eq!(of(&[("cpu.max", "18446744073709551615 1")])[0], "CPUQuotaPerSecUSec=infinity");
     }
 
     #[test]
