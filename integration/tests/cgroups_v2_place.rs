@@ -161,6 +161,17 @@ fn a_cgroup_that_is_frozen_is_refused() {
 }
 
 #[test]
+fn a_cgroup_that_would_freeze_is_refused() {
+    let test = Test::new();
+    needs!(Feature::CgroupV2("freezer"));
+    only_on!(test, [Rtn], "runc and crun wait for ever");
+    let frozen = resources(test.bundle(), "unified", json!({ "cgroup.freeze": "1" }));
+    test.create_fails(&frozen).fails_with("linux.resources.unified.cgroup.freeze");
+    let running = resources(test.bundle_named("0"), "unified", json!({ "cgroup.freeze": "0" }));
+    test.run(&running.args(&["/bin/true"])).ok();
+}
+
+#[test]
 fn two_containers_may_not_share_a_cgroup_that_has_processes() {
     let test = Test::new();
     needs!(Feature::Cgroupfs, Feature::CgroupV2("cgroup"));

@@ -121,7 +121,9 @@ pub(super) fn convert(
         _ => {}
     }
     match resources.unified() {
-        Some(files) if host.is_v2() => v2::unified(files, sink),
+        Some(files) if host.is_v2() => {
+            v2::unified(files, matches!(values, Values::Fresh), sink);
+        }
         Some(files) if !files.is_empty() => {
             sink.fault("unified", "invalid configuration: cannot use unified on cgroup v1");
         }

@@ -176,8 +176,9 @@ fn io_weight(weight: u16) -> u64 {
     1 + u64::from(weight).saturating_sub(10) * 9999 / 990
 }
 
-/// Files by name, verbatim (config-linux.md, "Unified").
-pub(super) fn unified(files: &HashMap<String, String>, sink: &mut Sink<'_>) {
+/// Files by name, verbatim (config-linux.md, "Unified"). `fresh`: for a cgroup whose container is
+/// still to be made, of which a frozen one would never hear the end.
+pub(super) fn unified(files: &HashMap<String, String>, fresh: bool, sink: &mut Sink<'_>) {
     let mut files: Vec<_> = files.iter().collect();
     files.sort();
     for (name, value) in files {
@@ -189,6 +190,9 @@ pub(super) fn unified(files: &HashMap<String, String>, sink: &mut Sink<'_>) {
                 &at,
                 format!("unified resource {name:?} must be in the form CONTROLLER.PARAMETER"),
             ),
+            _ if fresh && name == "cgroup.freeze" && value.trim() != "0" => {
+                sink.fault(&at, "a container cannot be made in a frozen cgroup");
+            }
             // The kernel takes one device or limit at a time.
             Some((controller, _)) => {
                 for line in value.lines().filter(|line| !line.is_empty()) {
@@ -214,7 +218,7 @@ mod tests {
         resources.cpu().iter().for_each(|part| cpu(part, current, &mut sink));
         resources.memory().iter().for_each(|part| memory(part, current, &mut sink));
         resources.block_io().iter().for_each(|part| io(part, &mut sink));
-        resources.unified().iter().for_each(|part| unified(part, &mut sink));
+        resources.unified().iter().for_each(|part| unified(part, true, &mut sink));
         let writes = lines(&sink.writes);
         (writes, faults_of(&faults))
     }
@@ -416,7 +420,7 @@ mod tests {
             ]
         );
         let (_, faults) = convert(
-            r#"{"unified":{"../memory.max":"1","memory":"1",".x":"1"}}"#,
+            r#"{"unified":{"../memory.max":"1","memory":"1",".x":"1","cgroup.freeze":" 1"}}"#,
             &Current::default(),
         );
         assert_eq!(
@@ -424,6 +428,7 @@ mod tests {
             [
                 "unified resource \"../memory.max\" must be a file name (no slashes) @unified.../memory.max",
                 "unified resource \".x\" must be in the form CONTROLLER.PARAMETER @unified..x",
+                "a container cannot be made in a frozen cgroup @unified.cgroup.freeze",
                 "unified resource \"memory\" must be in the form CONTROLLER.PARAMETER @unified.memory",
             ]
         );
