@@ -346,6 +346,56 @@ fn a_job_that_fails_is_taken_back() {
     assert!(told.contains("StopUnit"), "{told}");
 }
 
+fn v1_slice() -> String {
+    format!("rtntest{}.slice", std::process::id())
+}
+
+/// systemd would take all devices away and give them back one by one.
+#[test]
+fn nothing_runs_while_systemd_changes_a_unit_of_v1() {
+    let test = Test::new();
+    needs!(Feature::Root, Feature::CgroupV1("devices"), Feature::CgroupV1("pids"));
+    needs!(Feature::CgroupV1("freezer"));
+    only_on!(test, [Rtn], OWN_WORDS);
+    let willing: Manner = |mut stream, told| {
+        welcome(&mut stream);
+        while let Some(call) = hear(&mut stream, told) {
+            let slice = PathBuf::from("/sys/fs/cgroup/freezer").join(v1_slice());
+            let scopes = fs::read_dir(slice).into_iter().flatten().flatten();
+            for scope in scopes.map(|scope| scope.path()).filter(|path| path.is_dir()) {
+                let state = fs::read_to_string(scope.join("freezer.state")).expect("a state");
+                told.lock().expect("a list").push_str(&state);
+            }
+            let _ = stream.write_all(&[begun(call), ended("done")].concat());
+        }
+    };
+    let path = format!("{}:rtntest:{}", v1_slice(), test.id());
+    // On a hybrid host systemd makes this one, to follow what becomes of the unit.
+    let unified = format!("/sys/fs/cgroup/unified/{}/rtntest-{}.scope", v1_slice(), test.id());
+    if fs::exists("/sys/fs/cgroup/unified").expect("a directory or none") {
+        fs::create_dir_all(unified).expect("a cgroup");
+    }
+    let bundle = test.bundle().serve().edit(|config| config["linux"]["cgroupsPath"] = path.into());
+    let peer = Peer::new(&test, willing);
+    let call = |arguments: &[&str]| peer.call(&test, "9s", arguments);
+    let (dir, id) = (bundle.dir.to_string_lossy(), test.id());
+    call(&["--systemd-cgroup", "create", "--bundle", &dir, id]).ok();
+    let init = test.call(&["state", id]).json()["pid"].as_i64().expect("a pid") as i32;
+    peer.told.lock().expect("a list").clear();
+    call(&["update", "--pids-limit", "9", id]).ok();
+    let told = peer.told.lock().expect("a list").clone();
+    let read = |controller, file| fs::read_to_string(host::cgroup_of(init, controller).join(file));
+    let after = (read("pids", "pids.max").ok(), read("freezer", "freezer.state").ok());
+    call(&["delete", "--force", id]).ok();
+    drop(peer);
+    for hierarchy in fs::read_dir("/sys/fs/cgroup").expect("hierarchies").flatten() {
+        // The slice would be systemd's.
+        let _ = fs::remove_dir(hierarchy.path().join(v1_slice()));
+    }
+    assert!(told.contains("SetUnitProperties") && told.contains("FROZEN"), "{told}");
+    assert_eq!(after, (Some("9\n".into()), Some("THAWED\n".into())));
+}
+
 #[test]
 fn an_update_that_systemd_does_not_take_changes_nothing() {
     let test = Test::new();

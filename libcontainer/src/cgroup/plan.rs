@@ -276,7 +276,8 @@ fn properties(
         return Vec::new();
     }
     let (allow_by_default, exceptions) = devices::exceptions(rules);
-    let mut properties = systemd::device_properties(allow_by_default, &exceptions);
+    let v1 = place.paths.contains_key("devices");
+    let mut properties = systemd::device_properties(allow_by_default, &exceptions, v1);
     properties.extend(systemd::from_writes(&sink.writes));
     if let Some(annotations) = request.annotations {
         properties.extend(systemd::from_annotations(annotations, sink.faults));

@@ -14,8 +14,8 @@ use super::{
     unit::Unit,
 };
 use crate::{
-    cgroup::{Driver, Entry, Limits, Place, apply::Tree, fs::Cgroupfs},
-    error::Result,
+    cgroup::{Cgroup, Driver, Entry, Limits, Place, apply::Tree, fs::Cgroupfs},
+    error::{Kind, Result},
 };
 
 /// Files that systemd writes whenever a property of the unit changes, whatever it is, and for which
@@ -63,6 +63,21 @@ impl<'a> Systemd<'a> {
     fn has_ended(&self) -> bool {
         let gone = |path: &Path| matches!(access(path, Access::EXISTS), Err(Errno::NOENT));
         !self.unit.is_slice() && self.place.unified().is_some_and(gone)
+    }
+
+    /// On v1 systemd takes all devices away and gives them back one by one, whatever property it is
+    /// that changes: nobody may be looking for /dev/null then.
+    fn unseen(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        let cgroup = Cgroup::open(self.place);
+        if !self.place.paths().contains_key("devices") || cgroup.frozen()? {
+            return work();
+        }
+        match cgroup.freeze() {
+            Err(error) if error.kind() != Kind::Unsupported => return Err(error),
+            _ => {}
+        }
+        let result = work();
+        result.and(cgroup.thaw())
     }
 
     /// Does what follows the start of the unit, which a failure ends.
@@ -116,7 +131,7 @@ impl Driver for Systemd<'_> {
         let mut manager = Manager::of(self.unit)?;
         tree.change(&limits.writes, || {
             let mut kept = tree.values(&REWRITTEN);
-            manager.set(&limits.properties)?;
+            self.unseen(|| manager.set(&limits.properties))?;
             let rewritten = tree.values(&REWRITTEN);
             kept.retain(|value| !rewritten.contains(value));
             tree.apply(&[kept.as_slice(), &limits.writes].concat())

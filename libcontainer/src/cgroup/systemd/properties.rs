@@ -195,15 +195,17 @@ fn cpus(name: &str, list: &str) -> Vec<Property> {
 }
 
 /// The device rules. Where systemd cannot say them (everything but a few, any major with a certain
-/// minor) it is told to have none: what is attached to the cgroup beside it decides alone.
+/// minor) it is told to have none: what is attached to the cgroup beside it decides alone. On v1
+/// there is nothing beside it, and to have none is to open all, so there it is told what it can say.
 pub(in crate::cgroup) fn device_properties(
     allow_by_default: bool,
     exceptions: &[Rule],
+    v1: bool,
 ) -> Vec<Property> {
-    let entries: Option<Vec<Value>> = exceptions.iter().map(device).collect();
-    let (policy, entries) = match entries.filter(|_| !allow_by_default) {
-        Some(entries) => ("strict", entries),
-        None => ("auto", Vec::new()),
+    let entries: Vec<Value> = exceptions.iter().filter_map(device).collect();
+    let (policy, entries) = match v1 || entries.len() == exceptions.len() {
+        true if !allow_by_default => ("strict", entries),
+        _ => ("auto", Vec::new()),
     };
     vec![
         Property::new("DevicePolicy", Value::string(policy)),
@@ -392,15 +394,18 @@ mod tests {
         let rules =
             [rule(false, Some(1), Some(3)), rule(false, Some(136), None), rule(true, None, None)];
         assert_eq!(
-            lines(&device_properties(false, &rules)),
+            lines(&device_properties(false, &rules, false)),
             [
                 r#"DevicePolicy="strict""#,
                 r#"DeviceAllow=[("/dev/char/1:3", "rwm"), ("char-136", "rwm"), ("block-*", "rwm")]"#
             ]
         );
         let open = [r#"DevicePolicy="auto""#, "DeviceAllow=[]"];
-        assert_eq!(lines(&device_properties(true, &rules)), open);
-        assert_eq!(lines(&device_properties(false, &[rule(false, None, Some(3))])), open);
+        assert_eq!(lines(&device_properties(true, &rules, true)), open);
+        let any_major = [rule(false, None, Some(3))];
+        assert_eq!(lines(&device_properties(false, &any_major, false)), open);
+        let closed = [r#"DevicePolicy="strict""#, "DeviceAllow=[]"];
+        assert_eq!(lines(&device_properties(false, &any_major, true)), closed);
     }
 
     #[test]
