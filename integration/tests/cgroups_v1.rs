@@ -296,6 +296,9 @@ fn the_device_list_is_what_the_rules_say() {
         has("b 259:* r") && has("c 10:229 rw") && has("c 1:3 rwm") && has("c 136:* rwm"),
         "{list}"
     );
+    if !test.excuses(&[Kind::Crun], "allows tunnels through systemd alone") {
+        assert!(has("c 10:200 rwm"), "{list}");
+    }
     assert!(!has("a *:* rwm"), "{list}");
 }
 

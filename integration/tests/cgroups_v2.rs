@@ -302,12 +302,17 @@ fn devices_are_denied_by_default_and_allowed_by_rule() {
         ]);
     });
     let script = "probe try mknod /fuse 10 229; probe try open /fuse; probe try open-write /fuse; \
-                  probe try mknod /mem 1 1; probe try open /mem; probe try open /dev/null";
+                  probe try mknod /mem 1 1; probe try open /mem; probe try open /dev/null; \
+                  probe try mknod /tun 10 200; probe try open /tun";
     let output = test.run(&bundle.shell(script));
     let lines: Vec<&str> = output.stdout.lines().collect();
     assert_eq!(lines[..3], ["ok", "ok", "EPERM"], "it is allowed for making and reading only");
     assert_eq!(lines[4], "EPERM", "everything else is denied: {lines:?}");
     assert_eq!(lines[5], "ok", "the default devices are always allowed");
+    if !test.excuses(&[Kind::Crun], "allows tunnels through systemd alone") {
+        // A kernel without the driver has other words.
+        assert!(lines[6] == "ok" && lines[7] != "EPERM", "{lines:?}");
+    }
 }
 
 #[test]

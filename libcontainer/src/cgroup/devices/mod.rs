@@ -297,7 +297,8 @@ fn number(value: Option<i64>, at: &str, sink: &mut Sink<'_>) -> Option<Option<u3
 }
 
 /// mknod of anything is harmless where opening it is not allowed; the rest are the devices that
-/// every container has (config-linux.md), and its terminals.
+/// every container has (config-linux.md), its terminals, and tunnels: programs that make themselves a
+/// /dev/net/tun rely on it (opencontainers/runc#4555).
 fn defaults() -> impl Iterator<Item = (Option<&'static str>, Key, Access)> {
     let any = |node| (None, Key { major: None, minor: None, node }, Access::MKNOD);
     let char = |path, major, minor| {
@@ -313,6 +314,7 @@ fn defaults() -> impl Iterator<Item = (Option<&'static str>, Key, Access)> {
         char(Some("/dev/urandom"), 1, Some(9)),
         char(Some("/dev/tty"), 5, Some(0)),
         char(None, 5, Some(2)),
+        char(None, 10, Some(200)),
         char(None, 136, None),
     ]
     .map(|(path, key, access): (Option<&str>, _, _)| (path, key, access))
@@ -324,7 +326,7 @@ mod tests {
     use super::*;
     use crate::cgroup::tests::faults_of;
 
-    pub(super) const DEFAULTS: [&str; 10] = [
+    pub(super) const DEFAULTS: [&str; 11] = [
         "b *:* m",
         "c *:* m",
         "c 1:3 rwm",
@@ -334,6 +336,7 @@ mod tests {
         "c 1:9 rwm",
         "c 5:0 rwm",
         "c 5:2 rwm",
+        "c 10:200 rwm",
         "c 136:* rwm",
     ];
 
@@ -448,6 +451,6 @@ mod tests {
             lines[..3],
             ["devices.deny a", "devices.allow b *:* m", "devices.allow c *:* m"]
         );
-        assert_eq!(lines.len(), 11);
+        assert_eq!(lines.len(), 12);
     }
 }
