@@ -161,6 +161,25 @@ fn an_update_changes_nothing_else() {
 }
 
 #[test]
+fn who_is_no_longer_idle_stays_so() {
+    let test = Test::new();
+    needs!(Feature::Systemd, Feature::CgroupV2("cpu"), Feature::CgroupV2("pids"));
+    only_on!(test, [Rtn], "runc before 1.2 and crun have no such option");
+    let bundle = scope(&test, test.bundle().args(&["/bin/sleep", "1000"]));
+    let container = create(&test, &bundle);
+    let values = || ["cpu.idle", "cpu.weight"].map(|file| container.cgroup_file(file));
+    container.call(&["update", "--cpu-idle", "1"]).ok();
+    container.call(&["update", "--pids-limit", "8"]).ok();
+    assert_eq!(values()[0], "1");
+    container.call(&["update", "--cpu-idle", "0"]).ok();
+    container.call(&["update", "--pids-limit", "9"]).ok();
+    assert_eq!(values(), ["0", "100"]);
+    container.call(&["update", "--cpu-share", "512"]).ok();
+    assert_eq!(values(), ["0", "59"]);
+    container.remove();
+}
+
+#[test]
 fn annotations_are_properties() {
     let test = Test::new();
     needs!(Feature::Systemd);

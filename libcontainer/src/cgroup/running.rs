@@ -349,6 +349,7 @@ impl Cgroup {
             period: words.next().and_then(|word| word.parse().ok()),
             memory: if unlimited { Some(-1) } else { number("memory.max") },
             usage: number("memory.current").and_then(|usage: i64| usage.try_into().ok()),
+            idle: read(&cpu, "cpu.idle").is_some_and(|text| text.trim() == "1"),
         }
     }
 }

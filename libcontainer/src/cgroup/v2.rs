@@ -14,6 +14,9 @@ use crate::{error::Kind, spec};
 /// cgroup-v2.rst, cpu.max.
 const DEFAULT_PERIOD: u64 = 100_000;
 
+/// sched-design-CFS.rst; a weight of 100.
+const DEFAULT_SHARES: u64 = 1024;
+
 /// Values of a running container that an update of others depends on. A fresh cgroup has none.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Current {
@@ -25,11 +28,17 @@ pub(super) struct Current {
     pub(super) memory: Option<i64>,
     /// memory.current.
     pub(super) usage: Option<u64>,
+    /// cpu.idle.
+    pub(super) idle: bool,
 }
 
 pub(super) fn cpu(cpu: &spec::LinuxCpu, current: &Current, sink: &mut Sink<'_>) {
     check_cpu(cpu, sink);
-    if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
+    let shares = cpu.shares().filter(|shares| *shares != 0);
+    // The kernel gives a group that was idle the default weight; who else knows the weight, and not
+    // that it was idle, has to hear of it.
+    let woken = current.idle && cpu.idle() == Some(0);
+    if let Some(shares) = shares.or(woken.then_some(DEFAULT_SHARES)) {
         sink.put("cpu", "cpu.weight", weight_of_shares(shares), "cpu.shares");
     }
     let quota = cpu.quota().filter(|quota| *quota != 0);
@@ -255,6 +264,11 @@ mod tests {
         assert_eq!(writes, ["cpu.max=7000 5000 @cpu.period"]);
         let (writes, _) = convert(r#"{"cpu":{"quota":5000}}"#, &current);
         assert_eq!(writes, ["cpu.max=5000 10000 @cpu.quota"]);
+        let idle = Current { idle: true, ..Current::default() };
+        let (writes, _) = convert(r#"{"cpu":{"idle":0}}"#, &idle);
+        assert_eq!(writes, ["cpu.weight=100 @cpu.shares", "cpu.idle=0 @cpu.idle"]);
+        let (writes, _) = convert(r#"{"cpu":{"idle":0,"shares":512}}"#, &idle);
+        assert_eq!(writes, ["cpu.weight=59 @cpu.shares", "cpu.idle=0 @cpu.idle"]);
     }
 
     #[test]
