@@ -20,8 +20,8 @@ pub(crate) struct Process {
     /// What to run (runtime-spec, config.md "Process"), as JSON; empty for the container's first.
     pub(crate) spec: Vec<u8>,
     now: Mutex<Now>,
-    /// What `Wait` waits for: said when everybody else has been told.
-    exit: watch::Sender<Option<Exit>>,
+    /// What `Wait` waits for: said when everybody else has been told. A refusal is why it did not begin.
+    exit: watch::Sender<Option<Result<Exit>>>,
     /// Held by Start, Delete and the end of the process, which take their time: one at a time.
     pub(crate) turns: Turns<()>,
 }
@@ -96,6 +96,8 @@ impl Process {
         let mut now = lock(&self.now);
         now.child = Some(child);
         now.io = Some(io);
+        // It may have been tried before.
+        self.exit.send_replace(None);
     }
 
     /// It has ended; who waits for it is told later, by [`Self::tell`].
@@ -106,31 +108,32 @@ impl Process {
     }
 
     pub(crate) fn tell(&self, exit: Exit) {
-        self.exit.send_replace(Some(exit));
+        self.exit.send_replace(Some(Ok(exit)));
     }
 
     /// Waits for its end, be it started or not.
     ///
     /// # Errors
-    /// NOT_FOUND when it is deleted before it has begun.
+    /// Why it did not begin; NOT_FOUND when it is deleted before that.
     pub(crate) async fn wait(&self) -> Result<Exit> {
         let mut exit = self.exit.subscribe();
-        loop {
-            if let Some(exit) = *exit.borrow_and_update() {
-                return Ok(exit);
-            }
-            if self.state() == State::Deleted {
-                return Err(Fault::not_found("the process was deleted before it was started"));
-            }
-            if exit.changed().await.is_err() {
-                return Err(Fault::not_found("the process is gone"));
-            }
-        }
+        let told = exit.wait_for(Option::is_some).await;
+        // The sender is here: it cannot go away while this is called.
+        told.ok().and_then(|told| told.clone()).unwrap_or_else(|| Err(deleted()))
     }
 
-    /// It will never begin; nobody needs to wait any longer.
-    pub(crate) fn give_up(&self) {
-        self.exit.send_replace(None);
+    /// It does not begin, for this reason; nobody needs to wait any longer.
+    pub(crate) fn give_up(&self, why: Fault) {
+        self.exit.send_if_modified(|exit| {
+            let untold = exit.is_none();
+            exit.get_or_insert(Err(why));
+            untold
+        });
+    }
+
+    /// [Gives it up](Self::give_up) if it has not begun.
+    pub(crate) fn is_deleted(&self) {
+        self.give_up(deleted());
     }
 
     /// Sends a signal to it, and to it alone.
@@ -147,4 +150,8 @@ impl Process {
     pub(crate) fn take_io(&self) -> Option<Io> {
         lock(&self.now).io.take()
     }
+}
+
+fn deleted() -> Fault {
+    Fault::not_found("the process was deleted before it was started: not found")
 }

@@ -252,7 +252,10 @@ impl Task {
         process.allows(Verb::Start)?;
         match process.is_init() {
             true => self.start_init(pod, &process).await,
-            false => self.start_exec(pod, &process).await,
+            false => {
+                let started = self.start_exec(pod, &process).await;
+                started.inspect_err(|fault| process.give_up(fault.clone()))
+            }
         }
     }
 
@@ -330,7 +333,8 @@ impl Task {
             true => self.publish_delete(pod, deleted),
             false => drop(lock(&self.execs).remove(exec_id)),
         }
-        process.give_up();
+        let others = if process.is_init() { self.execs() } else { Vec::new() };
+        others.iter().chain([&process]).for_each(|process| process.is_deleted());
         Ok(deleted)
     }
 

@@ -3,6 +3,7 @@
 mod clients;
 mod common;
 mod end;
+mod exec;
 mod root;
 mod sandbox;
 mod start;
