@@ -5,7 +5,8 @@ use std::{fs, sync::mpsc, thread};
 use containerd_shim_protos::{
     api::{
         CreateTaskRequest, DeleteRequest, ExecProcessRequest, KillRequest, PauseRequest,
-        ResumeRequest, StartRequest, StateRequest, StateResponse, Status, WaitRequest,
+        ResumeRequest, StartRequest, StateRequest, StateResponse, Status, UpdateTaskRequest,
+        WaitRequest,
     },
     ttrpc::Code,
 };
@@ -224,4 +225,23 @@ fn what_does_not_begin_is_not_waited_for() {
         refused(waiting.join().expect("no panic"), Code::NOT_FOUND, "not found");
     });
     shim.ends_when_asked();
+}
+
+#[test]
+fn what_are_no_resources_is_refused() {
+    let shim = Shim::start();
+    let Some(create) = furnish(&shim) else { return };
+    run(&shim, create);
+    for text in ["", "[]", "7", "{\"memory\": 7}"] {
+        let resources = Any { value: text.into(), ..Default::default() };
+        let request = UpdateTaskRequest {
+            id: "c1".into(),
+            resources: Some(resources).into(),
+            ..Default::default()
+        };
+        let refusal = shim.tasks().update(patience(), &request);
+        refused(refusal, Code::INVALID_ARGUMENT, "resources");
+    }
+    shim.kill();
+    shim.bundle.delete();
 }
