@@ -7,5 +7,6 @@ mod exec;
 mod root;
 mod sandbox;
 mod start;
+mod streams;
 mod task;
 mod waits;
