@@ -15,7 +15,7 @@ use crate::error::{Context, Error, Kind, Result};
 
 mod dialect;
 mod fields;
-mod lists;
+pub mod lists;
 mod names;
 mod text;
 

@@ -5,6 +5,7 @@ use std::{fs, io, path::Path};
 use clap::Args;
 use libcontainer::{
     Error, Kind, Result,
+    bundle::lists::misplaced,
     error::Context,
     spec::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources},
 };
@@ -129,6 +130,10 @@ impl Limits {
 
 /// A pids object without a limit changes nothing (runtime-spec 1.3); the types read it as 0.
 fn typed(json: Value) -> serde_json::Result<LinuxResources> {
+    if let Some(path) = misplaced(json.to_string().as_bytes(), "linux.resources") {
+        let what = format!("invalid type: sequence, expected an object at {path}");
+        return Err(serde::de::Error::custom(what));
+    }
     let limited = json.pointer("/pids/limit").is_some();
     let mut resources: LinuxResources = serde_json::from_value(json)?;
     if !limited {
@@ -215,6 +220,13 @@ mod tests {
         assert_eq!(typed(json!({"pids": {}})).unwrap().pids(), &None);
         let zero = typed(json!({"pids": {"limit": 0}})).unwrap();
         assert_eq!(zero.pids().map(|pids| pids.limit()), Some(0));
+    }
+
+    #[test]
+    fn an_array_is_no_object() {
+        let error = typed(json!({"memory": [1]})).unwrap_err().to_string();
+        assert_eq!(error, "invalid type: sequence, expected an object at linux.resources.memory");
+        assert!(typed(json!([])).is_err());
     }
 
     #[test]

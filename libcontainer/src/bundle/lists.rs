@@ -47,27 +47,33 @@ const ARRAYS: [&[u8]; 35] = [
 ];
 
 /// # Errors
-/// The JSON path of the first such array in `raw`, which the parser takes for what stands at
-/// `below` of a config.json.
+/// The JSON path of the first such array in `raw`, as [`misplaced`] finds it.
 pub(super) fn check(raw: &[u8], below: &str) -> Result<()> {
-    if !is_doubtful(raw) {
-        return Ok(());
-    }
-    match strays(&whole(raw, below)).into_iter().find(|stray| stray.why == Why::Array) {
-        Some(stray) => Err(Error::config(
-            stray.path,
+    match misplaced(raw, below) {
+        Some(path) => Err(Error::config(
+            path,
             "cannot parse config.json: invalid type: sequence, expected an object",
         )),
         None => Ok(()),
     }
 }
 
-/// A config.json that has nothing but `raw`, at its member `below`; it itself if that is empty.
-fn whole<'a>(raw: &'a [u8], below: &str) -> Cow<'a, [u8]> {
-    match below {
-        "" => raw.into(),
-        _ => [b"{\"", below.as_bytes(), b"\":", raw, b"}"].concat().into(),
+/// The JSON path of the first such array in `raw`, which the parser takes for what stands at the path
+/// `below` of a config.json (`linux.resources`; it itself if that is empty).
+pub fn misplaced(raw: &[u8], below: &str) -> Option<String> {
+    if !is_doubtful(raw) {
+        return None;
     }
+    let mut strays = strays(&whole(raw, below)).into_iter();
+    strays.find(|stray| stray.why == Why::Array).map(|stray| stray.path)
+}
+
+/// A config.json that has nothing but `raw`, at the path `below`.
+fn whole<'a>(raw: &'a [u8], below: &str) -> Cow<'a, [u8]> {
+    let names = below.rsplit('.').filter(|name| !name.is_empty());
+    names.fold(raw.into(), |inner, name| {
+        [b"{\"", name.as_bytes(), b"\":", &*inner, b"}"].concat().into()
+    })
 }
 
 /// Whether any array is not the value of a member that is known to have one. Brackets in strings
@@ -106,6 +112,14 @@ mod tests {
             let error = check(json.replace("\\n", "\n").as_bytes(), "").expect_err(json);
             assert_eq!(error.spec_path(), Some(path), "{json}");
         }
+    }
+
+    #[test]
+    fn a_part_of_a_document_has_the_path_of_the_whole() {
+        let found = |raw: &str| misplaced(raw.as_bytes(), "linux.resources");
+        assert_eq!(found("[]").as_deref(), Some("linux.resources"));
+        assert_eq!(found(r#"{"memory":[1]}"#).as_deref(), Some("linux.resources.memory"));
+        assert_eq!(found(r#"{"devices":[{"allow":true}],"memory":{}}"#), None);
     }
 
     #[test]
