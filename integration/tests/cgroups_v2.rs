@@ -458,7 +458,10 @@ fn statistics_come_from_the_files_of_v2() {
     needs!(Feature::CgroupV2("memory"), Feature::CgroupV2("pids"), Feature::CgroupV2("cpu"));
     only_on!(test, [Rtn, Runc], "crun has no events");
     let bundle = resources(test.bundle(), "memory", json!({ "limit": 64 << 20, "swap": 96 << 20 }));
-    let container = test.serve(resources(bundle, "pids", json!({ "limit": 20 })));
+    let bundle = resources(bundle, "pids", json!({ "limit": 20 }));
+    // The kernel sums memory.stat up for who reads it after some hundred pages, else every two seconds.
+    let mut container = test.start(&bundle.shell("probe alloc 8388608; exec probe serve"));
+    container.expect("ready");
     let stats = container.call(&["events", "--stats"]).json();
     let peak = container.cgroup("").join("memory.peak").exists();
     let pressure = container.cgroup("").join("cpu.pressure").exists();
