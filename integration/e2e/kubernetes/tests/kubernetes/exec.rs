@@ -148,7 +148,10 @@ fn probes_leave_nothing() {
     });
     match daemon::shared().is_rtn() {
         true => {
-            wait::until("nothing is left", || (traces(&container, shim) == before).then_some(()))
+            // Of the probe before there may have been something yet, but not a hundred times.
+            let more =
+                || traces(&container, shim).iter().zip(before).any(|(now, then)| *now > then);
+            wait::until("nothing is left", || (!more()).then_some(()))
         }
         // It keeps descriptors for later; one for each probe would be a leak.
         false => assert!(traces(&container, shim)[0] < before[0] + 100),
