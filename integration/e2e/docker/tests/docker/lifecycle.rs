@@ -276,7 +276,7 @@ fn restart_policy_starts_it_again() {
 fn inspect_tells_the_truth() {
     let container = Container::start(&[], IDLE);
     let process = container.pid();
-    container.executed(IDLE);
+    assert_eq!(host::command_line(process), IDLE);
     assert_eq!(container.inspect("/State/Running"), true);
     rustix::process::kill_process(pid(process), Signal::KILL).expect("it runs");
     container.wait();

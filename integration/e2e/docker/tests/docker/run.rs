@@ -179,8 +179,8 @@ fn no_terminal_without_asking() {
 fn init_is_process_one_and_reaps() {
     let orphans = "(true & sleep 0 &); sleep 1000; true";
     let container = Container::start(&["--init"], &["sh", "-c", orphans]);
-    container.process(&["sleep", "1000"]);
     assert_eq!(host::command_line(container.pid())[0], "/sbin/docker-init");
+    container.process(&["sleep", "1000"]);
     wait::until("no zombies are left", || {
         let zombies = |pid: &u32| host::status(*pid, "State").starts_with('Z');
         (container.processes().iter().filter(|pid| zombies(pid)).count() == 0).then_some(())
