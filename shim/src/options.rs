@@ -4,7 +4,10 @@
 //! and to every other one `runtimeoptions.v1.Options` with the same options as TOML inside.
 
 use containerd_shim_protos::shim::oci;
-use protobuf::{CodedInputStream, Message, well_known_types::any::Any};
+use protobuf::{
+    CodedInputStream, Message, UnknownFields, rt::read_unknown_or_skip_group,
+    well_known_types::any::Any,
+};
 use serde::{Deserialize, Serialize};
 use toml_span::value::ValueInner;
 
@@ -50,17 +53,18 @@ impl Options {
         }
     }
 
-    /// `type_url` 1, `config_path` 2, `config_body` 3: the body wins.
+    /// `type_url` 1, `config_path` 2, `config_body` 3: the body wins. Others are those of
+    /// a newer containerd.
     fn from_runtime_options(bytes: &[u8]) -> Result<Self> {
         let (mut path, mut body) = (String::new(), Vec::new());
         let mut input = CodedInputStream::from_bytes(bytes);
+        let mut others = UnknownFields::new();
         while let Some(tag) = input.read_raw_tag_or_eof()? {
             match tag {
                 // A field's number and the wire type of strings and bytes, 2.
                 0x12 => path = input.read_string()?,
                 0x1a => body = input.read_bytes()?,
-                0x0a => drop(input.read_string()?),
-                tag => return Err(Fault::invalid(format!("runtime options with a field {tag}"))),
+                tag => read_unknown_or_skip_group(tag, &mut input, &mut others)?,
             }
         }
         if body.is_empty() && !path.is_empty() {
@@ -151,7 +155,11 @@ mod tests {
         let direct = any("containerd.runc.v1.Options", &message.write_to_bytes().unwrap());
         let toml = "BinaryName = \"/opt/rtn\"\nSystemdCgroup = true\nIoUid = 7\nCriuPath = \"\"\n";
         let direct = Options::from_any(&direct).unwrap();
-        assert_eq!(Options::from_any(&runtime_options(toml)).unwrap(), direct);
+        let mut indirect = runtime_options(toml);
+        assert_eq!(Options::from_any(&indirect).unwrap(), direct);
+        // A number and a text that nobody knows yet.
+        indirect.value.extend([0x20, 1, 0x2a, 1, b'x']);
+        assert_eq!(Options::from_any(&indirect).unwrap(), direct);
         assert_eq!((&*direct.binary_name, direct.io_uid), ("/opt/rtn", 7));
     }
 
