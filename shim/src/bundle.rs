@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 
 use crate::{
     error::{Doing, Fault, Result},
@@ -30,15 +30,18 @@ pub(crate) struct Bundle(PathBuf);
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Config {
+    #[serde(deserialize_with = "or_default")]
     annotations: BTreeMap<String, String>,
+    #[serde(deserialize_with = "or_default")]
     linux: Linux,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Linux {
+    #[serde(deserialize_with = "or_default")]
     namespaces: Vec<Namespace>,
-    #[serde(rename = "cgroupsPath")]
+    #[serde(rename = "cgroupsPath", deserialize_with = "or_default")]
     cgroups_path: String,
 }
 
@@ -46,7 +49,17 @@ struct Linux {
 #[serde(default)]
 struct Namespace {
     r#type: String,
+    #[serde(deserialize_with = "or_default")]
     path: String,
+}
+
+/// null is nothing, as it is for the runtime.
+fn or_default<'de, D, T>(value: D) -> std::result::Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(value)?.unwrap_or_default())
 }
 
 /// The annotations that name a pod, the stronger one first.
@@ -177,6 +190,15 @@ mod tests {
         assert_eq!(config(both).group("c"), "g");
         assert_eq!(config(serde_json::json!({"annotations": {sandbox: "s"}})).group("c"), "s");
         assert_eq!(config(serde_json::json!({})).group("c"), "c");
+    }
+
+    #[test]
+    fn null_is_nothing() {
+        let empty = serde_json::json!({"annotations": null, "linux": null});
+        assert_eq!(config(empty).group("c"), "c");
+        let linux = serde_json::json!({"namespaces": null, "cgroupsPath": null});
+        let config = config(serde_json::json!({"linux": linux}));
+        assert!(!config.has_own_pids() && !config.is_unit());
     }
 
     #[test]
