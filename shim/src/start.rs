@@ -41,7 +41,9 @@ pub(crate) fn run(flags: &Flags) -> Result<()> {
     };
     bundle.write_address(&format!("{SCHEME}{}", socket.display()))?;
     let answer = request.answer(&socket)?;
-    std::io::stdout().write_all(&answer).doing(|| "cannot answer")?;
+    let mut stdout = std::io::stdout();
+    // Else it would be written at the end, after the shim has been told that it was, heard or not.
+    stdout.write_all(&answer).and_then(|()| stdout.flush()).doing(|| "cannot answer")?;
     started.map_or(Ok(()), |mut shim| shim.write_all(&[0]).doing(|| "cannot let the shim be"))
 }
 

@@ -2,8 +2,10 @@
 
 use std::{
     fs,
+    io::{self, Write},
     os::unix::{fs::PermissionsExt, net::UnixStream},
     path::Path,
+    process::Stdio,
 };
 
 use containerd_shim_protos::{
@@ -133,4 +135,25 @@ fn the_runtime_that_is_described_is_that_of_the_options() {
     assert_eq!((&*info.name, info.options.as_ref()), ("io.containerd.rtn.v2", Some(&options)));
     let features = String::from_utf8_lossy(&info.features.value).into_owned();
     assert_eq!(features, format!("{{\"of\": \"{} features\"}}\n", runtime.display()));
+}
+
+/// containerd has been killed before it had the answer: the shim would be one that nobody knows of.
+#[test]
+fn it_ends_when_nobody_is_there_to_be_told() {
+    let bundle = Bundle::of_container();
+    let (reader, answers) = io::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = bundle.command("start");
+    command.stdin(Stdio::piped()).stdout(answers).stderr(Stdio::piped());
+    let mut start = command.spawn().expect("the shim can be executed");
+    let params = bundle.params(None).write_to_bytes().expect("a message");
+    start.stdin.take().expect("it is piped").write_all(&params).expect("it reads");
+    let output = start.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("cannot answer"), "{output:?}");
+    let name = bundle.sockets().display().to_string();
+    host::until("it still serves", || {
+        !host::pids().any(|pid| host::proc(pid, "cmdline").contains(&name))
+    });
+    assert_eq!(fs::read_dir(bundle.sockets()).expect("sockets were there").count(), 0);
 }
