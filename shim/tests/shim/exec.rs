@@ -24,7 +24,7 @@ pub(crate) fn exec(id: &str, stdin: &str) -> ExecProcessRequest {
 }
 
 /// A program of busybox.
-fn exec_of(words: &[&str], id: &str, stdin: &str) -> ExecProcessRequest {
+pub(crate) fn exec_of(words: &[&str], id: &str, stdin: &str) -> ExecProcessRequest {
     let args = [&["/bin/busybox"], words].concat();
     let process = json!({"args": args, "cwd": "/", "user": {}});
     let value = process.to_string().into_bytes();
@@ -39,7 +39,7 @@ fn exec_of(words: &[&str], id: &str, stdin: &str) -> ExecProcessRequest {
 
 /// Starts what `request` is of, in the container `c1`.
 #[track_caller]
-fn start_exec(shim: &Shim, request: &ExecProcessRequest) {
+pub(crate) fn start_exec(shim: &Shim, request: &ExecProcessRequest) {
     let client = shim.tasks();
     client.exec(patience(), request).expect("it is noted");
     let exec_id = request.exec_id.clone();

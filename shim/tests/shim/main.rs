@@ -3,6 +3,7 @@
 mod clients;
 mod common;
 mod end;
+mod events;
 mod exec;
 mod root;
 mod sandbox;
