@@ -29,6 +29,8 @@ pub enum Feature {
     BlkioWeight,
     /// A block device behind the root filesystem, to throttle.
     BlockDevice,
+    /// File systems that a program serves; see fuse(4).
+    Fuse,
     AppArmor,
     /// Lowering oom_score_adj and raising hard limits.
     SysResource,
@@ -90,6 +92,7 @@ impl Feature {
                     | Self::CgroupV2(_)
                     | Self::Controller("hugetlb" | "net_cls" | "net_prio" | "rdma")
                     | Self::BlkioWeight
+                    | Self::Fuse
                     | Self::AppArmor
                     | Self::SysResource
                     | Self::TwoCpus
@@ -132,6 +135,7 @@ impl Feature {
                 .is_some_and(|mount| Path::new(&mount.target).join("cpu.rt_runtime_us").exists()),
             Self::BlkioWeight => knows_weights(),
             Self::BlockDevice => block_device().is_some(),
+            Self::Fuse => fs::File::options().read(true).write(true).open("/dev/fuse").is_ok(),
             Self::AppArmor => holds("/sys/module/apparmor/parameters/enabled", "Y"),
             Self::SysResource => {
                 collect::facts(&[], &[]).caps.effective.contains("CAP_SYS_RESOURCE")

@@ -1,9 +1,14 @@
 //! Where a container's cgroup is on a host with cgroup v2 alone, what is in it and who may change
 //! it: paths, namespaces, delegation, exec, freezing and the end. Its limits are cgroups_v2.rs.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+};
 
 use integration::{Bundle, Feature, Kind, Mode, Test, host, leftovers, needs, only_on};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use serde_json::{Value, json};
 
 fn resources(bundle: Bundle, key: &str, value: Value) -> Bundle {
@@ -326,6 +331,40 @@ fn freezing_is_a_state_of_the_cgroup() {
     assert_eq!(container.cgroup_file("cgroup.freeze"), "0");
     container.expect("SIGUSR1");
     container.remove();
+}
+
+/// A file system whose server answers nothing: whoever looks into it sleeps until he is killed.
+fn mute_file_system(at: &Path) -> fs::File {
+    let server = fs::File::options().read(true).write(true).open("/dev/fuse").expect("FUSE");
+    let data = format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd());
+    fs::create_dir_all(at).expect("a directory");
+    mount(Some("mute"), at, Some("fuse"), MsFlags::empty(), Some(&*data)).expect("a mount");
+    server
+}
+
+/// opencontainers/runc#5325, containers/crun#2243.
+#[test]
+fn who_cannot_be_frozen_goes_on() {
+    let test = Test::new();
+    needs!(Feature::Root, Feature::CgroupV2("freezer"), Feature::Fuse);
+    only_on!(test, [Rtn], "runc before 1.5 and crun before 1.29 leave it as it is");
+    let source = test.dir().join("mute");
+    let server = mute_file_system(&source.join("inside"));
+    let bundle = test.bundle().shell("exec cat /mute/inside/file").mount(json!({
+        "destination": "/mute", "type": "bind", "source": source, "options": ["rbind"],
+    }));
+    let container = test.start(&bundle);
+    let sleeps_in = format!("/proc/{}/stack", container.pid);
+    while !fs::read_to_string(&sleeps_in).expect("a process").contains("fuse") {
+        std::thread::yield_now();
+    }
+    let output = container.call(&["pause"]);
+    let left = (container.cgroup_file("cgroup.freeze"), container.status());
+    container.remove();
+    drop(server);
+    umount2(&source.join("inside"), MntFlags::MNT_DETACH).expect("umount");
+    output.fails_with("unable to freeze");
+    assert_eq!(left, ("0".into(), "running".into()));
 }
 
 #[test]
