@@ -37,6 +37,10 @@ impl Flags {
         let mut flags = Self::default();
         let mut args = args.into_iter();
         while let Some(arg) = args.next() {
+            if arg == "--" {
+                flags.action = args.next().map(|word| action(&word)).transpose()?;
+                break;
+            }
             let Some(flag) = arg.strip_prefix('-').filter(|flag| !flag.is_empty()) else {
                 flags.action = Some(action(&arg)?);
                 break;
@@ -58,7 +62,7 @@ impl Flags {
         rest: &mut impl Iterator<Item = String>,
     ) -> Result<()> {
         if let Some(switch) = self.switch(name) {
-            *switch = value.is_none_or(|value| matches!(&*value, "1" | "t" | "T" | "true"));
+            *switch = value.map_or(Ok(true), |value| boolean(name, &value))?;
             return Ok(());
         }
         let needed = || Fault::invalid(format!("flag needs an argument: -{name}"));
@@ -88,6 +92,15 @@ impl Flags {
     }
 }
 
+/// As Go's strconv.ParseBool reads it.
+fn boolean(name: &str, value: &str) -> Result<bool> {
+    match value {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(Fault::invalid(format!("invalid boolean value {value:?} for -{name}"))),
+    }
+}
+
 fn action(word: &str) -> Result<Action> {
     match word {
         "start" => Ok(Action::Start),
@@ -112,6 +125,8 @@ mod tests {
         assert_eq!((&*flags.namespace, &*flags.id), ("k8s.io", "c1"));
         assert!(flags.debug && flags.action == Some(Action::Start));
         assert!(!parse("-debug=false -id x delete").unwrap().debug);
+        let flags = parse("-debug=TRUE -- delete -id").unwrap();
+        assert!(flags.debug && flags.action == Some(Action::Delete));
     }
 
     #[test]
@@ -119,6 +134,7 @@ mod tests {
         let words = |line| parse(line).unwrap_err().to_string();
         assert_eq!(words("-frob"), "flag provided but not defined: -frob");
         assert_eq!(words("-id"), "flag needs an argument: -id");
+        assert_eq!(words("-debug=yes"), "invalid boolean value \"yes\" for -debug");
         assert_eq!(words("stop"), "unknown action \"stop\": neither start nor delete");
     }
 }
