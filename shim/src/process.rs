@@ -32,6 +32,8 @@ struct Now {
     child: Option<Arc<Child>>,
     exit: Option<Exit>,
     io: Option<Io>,
+    /// Being frozen, which may take its time.
+    pausing: bool,
 }
 
 impl Process {
@@ -41,7 +43,13 @@ impl Process {
             exec_id: exec_id.to_owned(),
             names,
             spec,
-            now: Mutex::new(Now { state: State::Created, child: None, exit: None, io: None }),
+            now: Mutex::new(Now {
+                state: State::Created,
+                child: None,
+                exit: None,
+                io: None,
+                pausing: false,
+            }),
             exit: watch::Sender::new(None),
             turns: Turns::new(()),
         }
@@ -53,6 +61,14 @@ impl Process {
 
     pub(crate) fn state(&self) -> State {
         lock(&self.now).state
+    }
+
+    pub(crate) fn is_pausing(&self) -> bool {
+        lock(&self.now).pausing
+    }
+
+    pub(crate) fn set_pausing(&self, pausing: bool) {
+        lock(&self.now).pausing = pausing;
     }
 
     /// Whether it has been made and has not ended.

@@ -123,6 +123,7 @@ impl Service {
             State::Created => Status::CREATED,
             // It is frozen with its container.
             State::Running if task.init.state() == State::Paused => Status::PAUSED,
+            State::Running if task.init.is_pausing() => Status::PAUSING,
             State::Running => Status::RUNNING,
             State::Paused => Status::PAUSED,
             State::Stopped | State::Deleted => Status::STOPPED,

@@ -189,8 +189,10 @@ impl Task {
     async fn freeze(&self, verb: Verb, word: &str) -> Result<()> {
         let _turn = self.init.turns.lock().await;
         self.init.allows(verb)?;
-        self.runtime.command(&[word, &self.id], self.bundle.path()).await?;
-        self.init.did(verb)
+        self.init.set_pausing(verb == Verb::Pause);
+        let done = self.runtime.command(&[word, &self.id], self.bundle.path()).await;
+        self.init.set_pausing(false);
+        done.and_then(|()| self.init.did(verb))
     }
 
     /// Changes its limits. `resources` is JSON (runtime-spec, config-linux.md "resources").

@@ -8,6 +8,7 @@ use containerd_shim_protos::{
         ResumeRequest, StartRequest, StateRequest, StateResponse, Status, UpdateTaskRequest,
         WaitRequest,
     },
+    shim::oci::Options,
     ttrpc::Code,
 };
 use protobuf::well_known_types::any::Any;
@@ -15,7 +16,8 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::json;
 
 use crate::{
-    common::{Shim, code, host, patience, refused},
+    common::{Shim, code, host, packed, patience, refused},
+    streams::script,
     task::{furnish, run},
 };
 
@@ -242,6 +244,33 @@ fn what_are_no_resources_is_refused() {
         let refusal = shim.tasks().update(patience(), &request);
         refused(refusal, Code::INVALID_ARGUMENT, "resources");
     }
+    shim.kill();
+    shim.bundle.delete();
+}
+
+/// Until everything in it is frozen, which nobody knows how long it takes.
+#[test]
+fn what_is_being_paused_is_not_paused() {
+    let shim = Shim::start();
+    let Some(create) = furnish(&shim) else { return };
+    let Some(runtime) = host::runtime() else { return };
+    let (program, go) = (shim.bundle.join("runtime"), shim.bundle.join("go"));
+    let slowly = format!("case \" $* \" in *\" pause \"*) until [ -e {go:?} ]; do :; done; esac");
+    script(&program, &format!("{slowly}\nexec {runtime:?} \"$@\""));
+    let binary_name = program.display().to_string();
+    let options = packed(&Options { binary_name, ..shim.bundle.options() });
+    run(&shim, CreateTaskRequest { options: Some(options).into(), ..create });
+    start_exec(&shim, &exec_of(&["sleep", "1000"], "e1", ""));
+    let states = || ["", "e1"].map(|exec_id| state(&shim, exec_id).status.enum_value());
+    thread::scope(|scope| {
+        let (tasks, request) =
+            (shim.tasks(), PauseRequest { id: "c1".into(), ..Default::default() });
+        let pausing = scope.spawn(move || tasks.pause(patience(), &request).map(drop));
+        host::until("it is being paused", || states() == [Ok(Status::PAUSING); 2]);
+        fs::write(&go, "").expect("a file");
+        pausing.join().expect("no panic").expect("it is paused");
+    });
+    assert_eq!(states(), [Ok(Status::PAUSED); 2]);
     shim.kill();
     shim.bundle.delete();
 }
