@@ -249,6 +249,27 @@ fn a_name_that_is_taken_is_one_clear_line() {
     systemctl(&["stop", &name]);
 }
 
+/// systemd keeps one that failed until somebody has looked at it.
+#[test]
+fn a_name_whose_unit_has_failed_is_free() {
+    let test = Test::new();
+    needs!(Feature::Systemd);
+    let name = unit(&test);
+    let mut failing = Mode::current()
+        .systemd_run()
+        .args(["--scope", "--property", "RuntimeMaxSec=1ms", "--unit", &name, "sleep", "1000"])
+        .spawn()
+        .expect("systemd-run");
+    failing.wait().expect("its end");
+    while shown(&test, "ActiveState") != "failed" {
+        std::thread::yield_now();
+    }
+    let container = create(&test, &scope(&test, test.bundle().args(&["/bin/sleep", "1000"])));
+    assert_eq!(shown(&test, "ActiveState"), "active");
+    container.remove();
+    assert!(!known(&test));
+}
+
 /// A unit in the way of whatever is below it, for the time of a test.
 fn frozen_slice(test: &Test) -> (String, std::path::PathBuf) {
     let name = format!("rtntest{}.slice", std::process::id());
