@@ -331,6 +331,26 @@ fn a_container_whose_unit_is_gone_is_deleted() {
     test.assert_unknown();
 }
 
+/// The first process of a pid namespace does not hear that it should end: a stop that took too long
+/// is a failure.
+#[test]
+fn a_unit_that_fails_is_forgotten() {
+    let test = Test::new();
+    needs!(Feature::Systemd);
+    let bundle = scope(&test, test.bundle()).edit(|config| {
+        config["annotations"] = json!({ "org.systemd.property.TimeoutStopUSec": "uint64 1000" });
+    });
+    let container = create(&test, &bundle);
+    systemctl(&["stop", &unit(&test)]);
+    let status = container.wait();
+    if !test.excuses(&[Kind::Runc], "Go's runtime hears it all the same") {
+        assert_eq!(status, 128 + 9);
+    }
+    container.call(&["delete"]).ok();
+    // It forgets what it has no work with: between two questions.
+    assert!((0..50).any(|_| !known(&test)));
+}
+
 #[test]
 fn a_container_whose_state_is_lost_can_be_deleted_by_force() {
     let test = Test::new();
