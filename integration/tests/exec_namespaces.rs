@@ -177,7 +177,11 @@ fn limits_of_a_process_in_a_user_namespace_are_set_from_outside() {
     assert!(line.contains(" 64 ") && line.contains(" 128 "), "{line}");
     if !test.excuses(&[Kind::Crun], "crun's exec takes nothing of the configuration") {
         let facts = container.exec_facts(&[]);
-        assert_eq!(facts.rlimits["nofile"], (64, 128));
+        let (soft, hard) = facts.rlimits["nofile"];
+        assert_eq!(hard, 128);
+        if !test.excuses(&[Kind::Runc], "Go may undo it (opencontainers/runc#4195)") {
+            assert_eq!(soft, 64);
+        }
         assert_eq!((facts.rlimits["nproc"], facts.rlimits["core"]), ((50, 60), (0, 0)));
     }
     container.remove();
