@@ -19,6 +19,8 @@ use crate::{
 const SECOND: u64 = 1_000_000;
 /// The kernel's default (cgroup-v2.rst, cpu.max).
 const PERIOD: u64 = 100_000;
+/// The kernel takes no quota below it (sched-bwc.rst).
+const LEAST_QUOTA: u64 = 1000;
 
 /// One property of a unit.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -160,9 +162,10 @@ pub(in crate::cgroup) fn round_quota(resources: &spec::LinuxResources, writes: &
     }
 }
 
-/// The quota of one period from the quota of one second, in whole percent.
+/// The quota of one period from the quota of one second, in whole percent. What the kernel refuses
+/// stays as it is, for it to refuse.
 fn rounded(quota: u64, period: u64) -> u64 {
-    let exact = per_second(quota, period).checked_mul(period);
+    let exact = per_second(quota, period).checked_mul(period).filter(|_| quota >= LEAST_QUOTA);
     exact.map_or(quota, |exact| (exact / SECOND).max(quota))
 }
 
@@ -361,7 +364,8 @@ mod tests {
         let v2 = |value| round(r#"{"cpu":{"quota":1}}"#, &[("cpu.max", value)]).remove(0);
         assert_eq!(v2("12345 100000"), "13000 100000");
         assert_eq!(v2("13000 100000"), "13000 100000");
-        assert_eq!(v2("1 3"), "1 3");
+        assert_eq!(v2("1000 90000"), "1800 90000");
+        assert_eq!(v2("999 100000"), "999 100000");
         assert_eq!(v2("20000 90000"), "20700 90000");
         assert_eq!(v2("max 100000"), "max 100000");
         assert_eq!(v2("9223372036854775807 1000"), "9223372036854775807 1000");
