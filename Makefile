@@ -29,7 +29,7 @@ NEXTEST := $(shell command -v cargo-nextest)
 # runc 1.1 loses races of its own now and then (a terminal's first size, two starts at once); one
 # pass is enough to show that a test is right.
 RETRIES := $(if $(NEXTEST),--retries 2)
-# What .ci/run allows; see there.
+# What .ci/run allows; see there. nextest does not count: each test has its second try.
 AGAIN := $(if $(NEXTEST),$(if $(RTN_AGAIN),--retries 1))
 RUN_TESTS := $(if $(NEXTEST),$(CARGO) nextest run --no-fail-fast,$(CARGO) test --no-fail-fast)
 
