@@ -51,14 +51,27 @@ impl Service {
         whole(work(Self(self.0.clone()))).await
     }
 
-    /// After work that may have left this shim nothing to do: ends it if nobody waits for the answer. A
-    /// containerd that was killed meanwhile may be back, and have found a container here, or one that
-    /// was being made. It is told by the end of this shim, which it will have no other reason to ask
-    /// for.
-    fn end_unless_heard(&self, asker: &oneshot::Sender<()>) {
-        if asker.is_closed() && self.0.is_empty() {
-            self.0.done.notify_one();
-        }
+    /// [`Self::whole`], of work that may leave this shim nothing to do: ends it then, if nobody waits
+    /// for the answer. A containerd that was killed meanwhile may be back, and have found a container
+    /// here, or one that was being made. It is told by the end of this shim, which it will have no
+    /// other reason to ask for.
+    async fn whole_or_end<T, F>(&self, work: impl FnOnce(Self) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let (answered, asker) = oneshot::channel::<()>();
+        let (pod, work) = (self.0.clone(), work(Self(self.0.clone())));
+        let done = whole(async move {
+            let done = work.await;
+            if answered.is_closed() && pod.is_empty() {
+                pod.done.notify_one();
+            }
+            done
+        });
+        let done = done.await;
+        drop(asker);
+        done
     }
 
     async fn kill(&self, request: &KillRequest) -> Result<()> {
@@ -272,15 +285,8 @@ impl Task for Service {
         request: CreateTaskRequest,
     ) -> Answer<CreateTaskResponse> {
         let id = request.id.clone();
-        let (answered, asker) = oneshot::channel::<()>();
-        let created = self.whole(|this| async move {
-            let created = this.create(request).await;
-            this.end_unless_heard(&answered);
-            created
-        });
-        let created = answer("create", &id, created.await);
-        drop(asker);
-        created
+        let created = self.whole_or_end(|this| async move { this.create(request).await });
+        answer("create", &id, created.await)
     }
 
     async fn start(&self, _: &TtrpcContext, request: StartRequest) -> Answer<StartResponse> {
@@ -290,15 +296,8 @@ impl Task for Service {
 
     async fn delete(&self, _: &TtrpcContext, request: DeleteRequest) -> Answer<DeleteResponse> {
         let id = request.id.clone();
-        let (answered, asker) = oneshot::channel::<()>();
-        let deleted = self.whole(|this| async move {
-            let deleted = this.delete(&request).await;
-            this.end_unless_heard(&answered);
-            deleted
-        });
-        let deleted = answer("delete", &id, deleted.await);
-        drop(asker);
-        deleted
+        let deleted = self.whole_or_end(|this| async move { this.delete(&request).await });
+        answer("delete", &id, deleted.await)
     }
 
     async fn pids(&self, _: &TtrpcContext, request: PidsRequest) -> Answer<PidsResponse> {
