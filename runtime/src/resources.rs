@@ -128,7 +128,8 @@ impl Limits {
     }
 }
 
-/// A pids object without a limit changes nothing (runtime-spec 1.3); the types read it as 0.
+/// The types take an array's elements for the members of an object. A pids object without a limit
+/// changes nothing (runtime-spec 1.3); they read it as 0.
 fn typed(json: Value) -> serde_json::Result<LinuxResources> {
     if let Some(path) = misplaced(json.to_string().as_bytes(), "linux.resources") {
         let what = format!("invalid type: sequence, expected an object at {path}");

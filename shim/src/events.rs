@@ -35,7 +35,7 @@ const CAPACITY: usize = 2048;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often one is offered that containerd refuses.
 const OFFERS: usize = 5;
-/// Seconds since 1970.
+/// The beginning of the year 1, in seconds since 1970.
 const GO_ZERO: i64 = -62_135_596_800;
 
 /// The queue.

@@ -135,7 +135,7 @@ impl Process {
         let mut exit = self.exit.subscribe();
         let told = exit.wait_for(Option::is_some).await;
         // The sender is here: it cannot go away while this is called.
-        told.ok().and_then(|told| told.clone()).unwrap_or_else(|| Err(deleted()))
+        told.ok().and_then(|told| told.clone()).unwrap_or_else(|| Err(never_began()))
     }
 
     /// It does not begin, for this reason; nobody needs to wait any longer.
@@ -147,9 +147,9 @@ impl Process {
         });
     }
 
-    /// [Gives it up](Self::give_up) if it has not begun.
-    pub(crate) fn is_deleted(&self) {
-        self.give_up(deleted());
+    /// It is deleted, and will not begin if it has not.
+    pub(crate) fn deleted(&self) {
+        self.give_up(never_began());
     }
 
     /// Sends a signal to it, and to it alone.
@@ -168,6 +168,6 @@ impl Process {
     }
 }
 
-fn deleted() -> Fault {
+fn never_began() -> Fault {
     Fault::not_found("the process was deleted before it was started: not found")
 }

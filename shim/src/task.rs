@@ -336,7 +336,7 @@ impl Task {
             false => drop(lock(&self.execs).remove(exec_id)),
         }
         let others = if process.is_init() { self.execs() } else { Vec::new() };
-        others.iter().chain([&process]).for_each(|process| process.is_deleted());
+        others.iter().chain([&process]).for_each(|process| process.deleted());
         Ok(deleted)
     }
 

@@ -77,7 +77,8 @@ impl<'a> Systemd<'a> {
             _ => {}
         }
         let result = work();
-        result.and(cgroup.thaw())
+        let thawed = cgroup.thaw();
+        result.and(thawed)
     }
 
     /// Does what follows the start of the unit, which a failure ends.
