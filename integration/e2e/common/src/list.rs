@@ -2,14 +2,16 @@
 
 use std::{
     any::Any,
+    cell::RefCell,
     env, fs,
-    panic::{catch_unwind, resume_unwind},
+    panic::{self, catch_unwind, resume_unwind},
     path::PathBuf,
     process::Command,
     sync::{
-        LazyLock, OnceLock,
+        LazyLock, Once, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
+    thread,
 };
 
 pub use libtest_mimic::{Arguments, Conclusion, Trial, run};
@@ -70,17 +72,42 @@ static SPARE: LazyLock<AtomicU32> = LazyLock::new(|| {
     spare.unwrap_or(0).into()
 });
 
+/// First tries are made side by side, a second one by itself.
+static TRIES: RwLock<()> = RwLock::new(());
+
 fn judge<V>(name: &str, test: fn() -> V) -> V {
-    catch_unwind(test).unwrap_or_else(|panic| {
+    let (first, told) = {
+        let _beside_others = TRIES.read().unwrap_or_else(PoisonError::into_inner);
+        hushed(test)
+    };
+    first.unwrap_or_else(|panic| {
         let words = words(&*panic);
         let excused = EXCUSE.get().is_some_and(|excuse| excuse(words));
         let spared = || SPARE.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
         if !excused && !spared() {
+            eprintln!("\n{name}: {told}");
             resume_unwind(panic);
         }
         println!("again {name}, which failed once: {words}");
+        let _alone = TRIES.write().unwrap_or_else(PoisonError::into_inner);
         test()
     })
+}
+
+/// Calls `test`, and gives what a panic of it would have printed: to be told when it counts.
+fn hushed<V>(test: fn() -> V) -> (thread::Result<V>, String) {
+    thread_local!(static TOLD: RefCell<Option<String>> = const { RefCell::new(None) });
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let others = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| match TOLD.take() {
+            Some(_) => TOLD.set(Some(panic.to_string())),
+            None => others(panic),
+        }));
+    });
+    TOLD.set(Some(String::new()));
+    let result = catch_unwind(test);
+    (result, TOLD.take().unwrap_or_default())
 }
 
 fn words(panic: &(dyn Any + Send)) -> &str {

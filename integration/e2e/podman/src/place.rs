@@ -4,7 +4,10 @@ use std::{
     env, fs, io,
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use e2e_common::{IMAGE, cgroup, host, image};
@@ -112,9 +115,12 @@ impl Place {
         self.run.join("containers.conf")
     }
 
-    /// A path for a file or directory of a test, on a filesystem that mounts can be id-mapped on.
+    /// A path for a file or directory of a test, another one at each call, on a filesystem that
+    /// mounts can be id-mapped on.
     pub fn file(&self, name: &str) -> PathBuf {
-        self.storage.join(name)
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.storage.join(format!("{name}.{number}"))
     }
 
     /// A directory of a test's own.
