@@ -1,7 +1,7 @@
 //! `conformance`: judges the runtime in `RUNTIME` by the OCI runtime specification.
 
 use std::{
-    fs,
+    env, fs,
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -140,7 +140,13 @@ fn list(filter: &[String]) -> io::Result<bool> {
 impl Limits {
     fn options(self, runtime: PathBuf) -> runner::Options {
         let Self { jobs, timeout } = self;
-        runner::Options { runtime, jobs: jobs.into(), timeout: Duration::from_secs(timeout) }
+        runner::Options {
+            runtime,
+            jobs: jobs.into(),
+            timeout: Duration::from_secs(timeout),
+            deviates: Vec::new(),
+            spare: 0,
+        }
     }
 }
 
@@ -149,7 +155,12 @@ fn judge(arguments: &Judge) -> io::Result<bool> {
     let statements = selected(&arguments.filter)?;
     let tested: Vec<_> = statements.iter().copied().filter(|s| s.is_tested()).collect();
     let runtime = Runtime::program_from_env();
-    let options = arguments.limits.options(runtime.clone());
+    let again = env::var("RTN_AGAIN").ok().and_then(|number| number.parse().ok());
+    let options = runner::Options {
+        deviates: arguments.deviates.clone(),
+        spare: again.unwrap_or(0),
+        ..arguments.limits.options(runtime.clone())
+    };
     let mut told = Ok(());
     if arguments.format == Format::Tap {
         tap::plan(&mut io::stdout(), tested.len())?;

@@ -8,13 +8,13 @@ use std::{
     path::PathBuf,
     process::Command,
     sync::{
-        LazyLock, Once, OnceLock, PoisonError, RwLock,
+        LazyLock, Mutex, Once, OnceLock, PoisonError, RwLock,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
     thread,
 };
 
-pub use libtest_mimic::{Arguments, Conclusion, Trial, run};
+pub use libtest_mimic::{Arguments, Conclusion, Trial};
 use libtest_mimic::{Completion, Failed};
 
 use crate::{Running, host::Skip};
@@ -75,6 +75,17 @@ static SPARE: LazyLock<AtomicU32> = LazyLock::new(|| {
 /// First tries are made side by side, a second one by itself.
 static TRIES: RwLock<()> = RwLock::new(());
 
+/// What is told of second tries at the end of a list: between its lines it would cut them in two.
+static AGAIN: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Runs `tests` as `arguments` say.
+pub fn run(arguments: &Arguments, tests: Vec<Trial>) -> Conclusion {
+    let conclusion = libtest_mimic::run(arguments, tests);
+    let mut again = AGAIN.lock().unwrap_or_else(PoisonError::into_inner);
+    again.drain(..).for_each(|line| println!("{line}"));
+    conclusion
+}
+
 fn judge<V>(name: &str, test: fn() -> V) -> V {
     let (first, told) = {
         let _beside_others = TRIES.read().unwrap_or_else(PoisonError::into_inner);
@@ -85,16 +96,17 @@ fn judge<V>(name: &str, test: fn() -> V) -> V {
         let excused = EXCUSE.get().is_some_and(|excuse| excuse(words));
         let spared = || SPARE.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
         if !excused && !spared() {
-            eprintln!("\n{name}: {told}");
-            resume_unwind(panic);
+            resume_unwind(Box::new(told));
         }
-        println!("again {name}, which failed once: {words}");
+        let again = format!("again {name}, which failed once: {told}");
+        AGAIN.lock().unwrap_or_else(PoisonError::into_inner).push(again);
         let _alone = TRIES.write().unwrap_or_else(PoisonError::into_inner);
         test()
     })
 }
 
-/// Calls `test`, and gives what a panic of it would have printed: to be told when it counts.
+/// Calls `test`, and gives what a panic of it would have printed: for the end of the list, and for
+/// a first try not as a failure.
 fn hushed<V>(test: fn() -> V) -> (thread::Result<V>, String) {
     thread_local!(static TOLD: RefCell<Option<String>> = const { RefCell::new(None) });
     static HOOK: Once = Once::new();
