@@ -9,10 +9,10 @@ use tokio::sync::watch;
 use crate::{
     bundle::Bundle,
     children::Child,
+    common::Common,
     error::{Code, Fault, Result},
     io::{self, Owner},
     log,
-    pod::Pod,
     process::Process,
     rootfs,
     runtime::Runtime,
@@ -40,14 +40,14 @@ pub(crate) async fn unless<T>(
 /// Mounts its root, opens its streams, and has the runtime make it. After a failure [`clean_up`]
 /// removes what there is.
 pub(crate) async fn make(
-    pod: &Pod,
+    common: &Common,
     runtime: &Runtime,
     bundle: &Bundle,
     request: &CreateTaskRequest,
     init: &Process,
 ) -> Result<Container> {
     rootfs::mount(&request.rootfs, &bundle.rootfs()).await?;
-    let owner = owner(pod, runtime, &request.id);
+    let owner = owner(common, runtime, &request.id);
     let Stage { console, io, streams } = Stage::set(bundle, init, owner).await?;
     let name = console.as_ref().map(io::Console::name);
     let child = runtime.create(&request.id, bundle.path(), &bundle.pid_file(), name, streams).await;
@@ -58,22 +58,22 @@ pub(crate) async fn make(
 }
 
 /// After a failure: whatever there is of a container that nobody will hear of.
-pub(crate) async fn clean_up(pod: &Pod, runtime: &Runtime, bundle: &Bundle, id: &str) {
+pub(crate) async fn clean_up(common: &Common, runtime: &Runtime, bundle: &Bundle, id: &str) {
     let removed = runtime.command(&["delete", "--force", id], bundle.path()).await;
-    let unmounted = unmount(pod, bundle).await;
+    let unmounted = unmount(common, bundle).await;
     let rest = removed.or_else(Fault::unless_gone).and(unmounted);
     rest.unwrap_or_else(|fault| log::error(&format!("cannot clean up {id}: {fault}")));
 }
 
 /// Takes its root away.
-pub(crate) async fn unmount(pod: &Pod, bundle: &Bundle) -> Result<()> {
-    match pod.is_of_one() {
+pub(crate) async fn unmount(common: &Common, bundle: &Bundle) -> Result<()> {
+    match common.is_of_one() {
         true => rootfs::unmount(&bundle.rootfs()),
         false => rootfs::unmount_aside(bundle).await,
     }
 }
 
-pub(crate) fn owner<'a>(pod: &'a Pod, runtime: &Runtime, id: &'a str) -> Owner<'a> {
+pub(crate) fn owner<'a>(common: &'a Common, runtime: &Runtime, id: &'a str) -> Owner<'a> {
     let (uid, gid) = (runtime.options.io_uid, runtime.options.io_gid);
-    Owner { namespace: &pod.namespace, id, uid, gid }
+    Owner { namespace: &common.namespace, id, uid, gid }
 }

@@ -13,6 +13,7 @@ mod bootstrap;
 mod bundle;
 mod cgroup;
 mod children;
+mod common;
 mod delete;
 mod dismiss;
 mod error;

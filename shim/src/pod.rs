@@ -11,47 +11,35 @@ use containerd_shim_protos::{
     sandbox_api::CreateSandboxRequest,
 };
 use protobuf::MessageField;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::{
     children::lock,
+    common::Common,
     error::{Code, Fault, Result},
     events::Events,
     log,
     sandbox::Sandbox,
-    task::Task,
+    task::{Deleted, Task},
 };
 
 /// A pod; a container by itself is one, too.
 #[derive(Debug)]
 pub(crate) struct Pod {
-    pub(crate) namespace: String,
     /// Of its first container, or of its sandbox.
     id: String,
-    pub(crate) events: Events,
-    sandbox: Mutex<Option<Arc<Sandbox>>>,
+    pub(crate) common: Arc<Common>,
     tasks: Mutex<BTreeMap<String, Arc<Task>>>,
-    /// Containers that are being made, and what says that they are given up.
-    unborn: Mutex<BTreeMap<String, watch::Sender<bool>>>,
     /// There is nothing left to do.
     pub(crate) done: Notify,
-}
-
-/// Keeps an id for a container that is being made.
-struct Reservation<'a> {
-    pod: &'a Pod,
-    id: &'a str,
 }
 
 impl Pod {
     pub(crate) fn new(namespace: &str, id: &str, events: Events) -> Self {
         Self {
-            namespace: namespace.to_owned(),
             id: id.to_owned(),
-            events,
-            sandbox: Mutex::default(),
+            common: Arc::new(Common::new(namespace, events)),
             tasks: Mutex::default(),
-            unborn: Mutex::default(),
             done: Notify::new(),
         }
     }
@@ -63,17 +51,8 @@ impl Pod {
         task.ok_or_else(|| Fault::not_found(format!("container not created: {id:?}: not found")))
     }
 
-    pub(crate) fn has_tasks(&self) -> bool {
-        !lock(&self.tasks).is_empty() || !lock(&self.unborn).is_empty()
-    }
-
-    /// Whether whoever asks is its only container, be it one that is being made.
-    pub(crate) fn is_of_one(&self) -> bool {
-        lock(&self.tasks).len() + lock(&self.unborn).len() == 1
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
-        !self.has_tasks() && lock(&self.sandbox).is_none()
+        !self.common.has_containers() && self.common.its_sandbox().is_none()
     }
 
     /// Whether this shim was started for the container or sandbox `id`.
@@ -91,7 +70,7 @@ impl Pod {
                 self.id
             )));
         }
-        let mut sandbox = lock(&self.sandbox);
+        let mut sandbox = lock(&self.common.sandbox);
         if sandbox.is_some() {
             let text = format!("sandbox {id:?} already exists");
             return Err(Fault::new(Code::ALREADY_EXISTS, text));
@@ -103,13 +82,8 @@ impl Pod {
     /// # Errors
     /// NOT_FOUND.
     pub(crate) fn sandbox(&self, id: &str) -> Result<Arc<Sandbox>> {
-        let sandbox = self.its_sandbox().filter(|sandbox| sandbox.id == id);
+        let sandbox = self.common.its_sandbox().filter(|sandbox| sandbox.id == id);
         sandbox.ok_or_else(|| Fault::not_found(format!("no sandbox {id:?}: not found")))
-    }
-
-    /// That of the pod, if containerd's CRI has made it one.
-    pub(crate) fn its_sandbox(&self) -> Option<Arc<Sandbox>> {
-        lock(&self.sandbox).clone()
     }
 
     /// Every process of every container that is left. Their ends are told as any other's.
@@ -123,10 +97,11 @@ impl Pod {
         }
     }
 
-    pub(crate) async fn create(self: &Arc<Self>, request: CreateTaskRequest) -> Result<Arc<Task>> {
-        let (_reservation, given_up) = self.reserve(&request.id)?;
-        let task = Arc::new(Task::create(self, &request, given_up).await?);
+    pub(crate) async fn create(&self, request: CreateTaskRequest) -> Result<Arc<Task>> {
+        let (reservation, given_up) = self.common.reserve(&request.id)?;
+        let task = Arc::new(Task::create(&self.common, &request, given_up).await?);
         lock(&self.tasks).insert(task.id.clone(), task.clone());
+        reservation.keep();
         let io = TaskIO {
             stdin: request.stdin,
             stdout: request.stdout,
@@ -143,39 +118,22 @@ impl Pod {
             pid: task.init.pid().cast_unsigned(),
             ..Default::default()
         };
-        self.events.publish("/tasks/create", "TaskCreate", &event);
-        task.watch(self);
+        self.common.events.publish("/tasks/create", "TaskCreate", &event);
+        task.watch();
         Ok(task)
     }
 
-    fn reserve<'a>(&'a self, id: &'a str) -> Result<(Reservation<'a>, watch::Receiver<bool>)> {
-        let mut unborn = lock(&self.unborn);
-        if lock(&self.tasks).contains_key(id) || unborn.contains_key(id) {
-            let text = format!("container {id:?} already exists");
-            return Err(Fault::new(Code::ALREADY_EXISTS, text));
+    /// Removes a process of a container that has ended or never begun; with its first one the
+    /// container, be it one that is still being made.
+    pub(crate) async fn delete(&self, id: &str, exec_id: &str) -> Result<Deleted> {
+        if exec_id.is_empty() {
+            self.common.give_up(id).await;
         }
-        let (give_up, given_up) = watch::channel(false);
-        unborn.insert(id.to_owned(), give_up);
-        Ok((Reservation { pod: self, id }, given_up))
-    }
-
-    /// If a container is being made, stops that, and waits until nothing is left of it. A program that
-    /// hangs would keep it, and this process with it, for ever.
-    pub(crate) async fn give_up(&self, id: &str) {
-        let unborn = lock(&self.unborn).get(id).cloned();
-        if let Some(unborn) = unborn {
-            unborn.send_replace(true);
-            unborn.closed().await;
+        let deleted = self.task(id)?.delete(exec_id).await?;
+        if exec_id.is_empty() {
+            lock(&self.tasks).remove(id);
+            self.common.free(id);
         }
-    }
-
-    pub(crate) fn remove(&self, id: &str) {
-        lock(&self.tasks).remove(id);
-    }
-}
-
-impl Drop for Reservation<'_> {
-    fn drop(&mut self) {
-        lock(&self.pod.unborn).remove(self.id);
+        Ok(deleted)
     }
 }

@@ -125,11 +125,11 @@ async fn serve(
     let arrival = arrival.doing(|| "cannot watch for signals")?;
     tokio::spawn(heed(signals, arrival, pod.clone()));
     parent.map(|pipe| tokio::spawn(heed_start(pipe, pod.clone())));
-    let forwarded = pod.clone();
+    let forwarded = pod.common.clone();
     tokio::spawn(async move { forwarded.events.forward().await });
     server.start().await.map_err(|error| Fault::unknown(error.to_string()))?;
     pod.done.notified().await;
-    pod.events.flush().await;
+    pod.common.events.flush().await;
     let _ = std::fs::remove_file(&flags.socket);
     // Who brought this about hangs up when it has its answer. If the connection ended first,
     // containerd's client might see that instead, and take it for a failure.
@@ -178,7 +178,7 @@ impl Stream for Clients {
             };
             let own = rustix::process::geteuid().as_raw();
             if stream.peer_cred().is_ok_and(|peer| peer.uid() == own) {
-                self.pod.events.nudge();
+                self.pod.common.events.nudge();
                 let _presence = self.present.subscribe();
                 return Poll::Ready(Some(Ok(Client { stream, _presence })));
             }

@@ -90,14 +90,14 @@ impl Service {
     async fn pause(&self, id: &str) -> Result<()> {
         self.0.task(id)?.pause().await?;
         let event = TaskPaused { container_id: id.to_owned(), ..Default::default() };
-        self.0.events.publish("/tasks/paused", "TaskPaused", &event);
+        self.0.common.events.publish("/tasks/paused", "TaskPaused", &event);
         Ok(())
     }
 
     async fn resume(&self, id: &str) -> Result<()> {
         self.0.task(id)?.resume().await?;
         let event = TaskResumed { container_id: id.to_owned(), ..Default::default() };
-        self.0.events.publish("/tasks/resumed", "TaskResumed", &event);
+        self.0.common.events.publish("/tasks/resumed", "TaskResumed", &event);
         Ok(())
     }
 
@@ -113,7 +113,7 @@ impl Service {
     }
 
     async fn start(&self, request: &StartRequest) -> Result<StartResponse> {
-        let pid = self.0.task(&request.id)?.start(&self.0, &request.exec_id).await?;
+        let pid = self.0.task(&request.id)?.start(&request.exec_id).await?;
         Ok(StartResponse { pid: pid.cast_unsigned(), ..Default::default() })
     }
 
@@ -124,7 +124,7 @@ impl Service {
             exec_id: request.exec_id.clone(),
             ..Default::default()
         };
-        self.0.events.publish("/tasks/exec-added", "TaskExecAdded", &event);
+        self.0.common.events.publish("/tasks/exec-added", "TaskExecAdded", &event);
         Ok(())
     }
 
@@ -204,10 +204,7 @@ impl Service {
     }
 
     async fn delete(&self, request: &DeleteRequest) -> Result<DeleteResponse> {
-        if request.exec_id.is_empty() {
-            self.0.give_up(&request.id).await;
-        }
-        let deleted = self.0.task(&request.id)?.delete(&self.0, &request.exec_id).await?;
+        let deleted = self.0.delete(&request.id, &request.exec_id).await?;
         Ok(DeleteResponse {
             pid: deleted.pid.cast_unsigned(),
             exit_status: deleted.exit.map_or(0, |exit| exit.status),
@@ -226,7 +223,7 @@ impl Service {
     }
 
     async fn shutdown(&self, id: &str) -> Result<()> {
-        let sandbox = self.0.sandbox(id).ok().filter(|_| !self.0.has_tasks());
+        let sandbox = self.0.sandbox(id).ok().filter(|_| !self.0.common.has_containers());
         let stopped = match &sandbox {
             Some(sandbox) => sandbox.stop().await,
             None => Ok(()),

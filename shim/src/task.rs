@@ -17,12 +17,12 @@ use crate::{
     birth::{clean_up, make, owner, unless, unmount},
     bundle::{Bundle, Config},
     children::{Exit, lock},
+    common::Common,
     error::{Code, Fault, Result},
     events::{exited_at, timestamp},
     io::{self, Names},
     log, oom,
     options::Options,
-    pod::Pod,
     process::Process,
     runtime::Runtime,
     stage::{Stage, open_terminal},
@@ -33,6 +33,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Task {
     pub(crate) id: String,
+    common: Arc<Common>,
     pub(crate) bundle: Bundle,
     pub(crate) init: Arc<Process>,
     runtime: Runtime,
@@ -53,7 +54,7 @@ impl Task {
     /// Mounts its root, opens its streams, and has the runtime make it. Nothing of it is left when
     /// any of these fails.
     pub(crate) async fn create(
-        pod: &Pod,
+        common: &Arc<Common>,
         request: &CreateTaskRequest,
         given_up: watch::Receiver<bool>,
     ) -> Result<Self> {
@@ -64,10 +65,10 @@ impl Task {
         check_id(&request.id)?;
         let none = Any::new();
         let options = Options::from_any(request.options.as_ref().unwrap_or(&none))?;
-        let mut runtime = Runtime::new(options, &pod.namespace);
+        let mut runtime = Runtime::new(options, &common.namespace);
         unless(given_up.clone(), runtime.check()).await?;
         let bundle = Bundle::at(request.bundle.as_ref())?;
-        if let Some(sandbox) = pod.its_sandbox() {
+        if let Some(sandbox) = common.its_sandbox() {
             sandbox.adopt(&bundle)?;
         }
         let config = bundle.config()?;
@@ -80,16 +81,17 @@ impl Task {
             stderr: request.stderr.clone(),
         };
         let init = Arc::new(Process::new("", names, Vec::new()));
-        let made = unless(given_up.clone(), make(pod, &runtime, &bundle, request, &init)).await;
+        let made = unless(given_up.clone(), make(common, &runtime, &bundle, request, &init)).await;
         let container = match made {
             Ok(container) => container,
             Err(fault) => {
-                clean_up(pod, &runtime, &bundle, &request.id).await;
+                clean_up(common, &runtime, &bundle, &request.id).await;
                 return Err(fault);
             }
         };
         Ok(Self {
             id: request.id.clone(),
+            common: common.clone(),
             oom: oom::Watch::over(&container.cgroup()),
             execs: Mutex::default(),
             bundle,
@@ -100,15 +102,15 @@ impl Task {
     }
 
     /// Begins to wait for what happens to it by itself.
-    pub(crate) fn watch(self: &Arc<Self>, pod: &Arc<Pod>) {
-        let (task, to) = (self.clone(), pod.clone());
-        tokio::spawn(async move { task.oom.each(|| task.publish_oom(&to)).await });
-        self.await_end(pod, &self.init);
+    pub(crate) fn watch(self: &Arc<Self>) {
+        let task = self.clone();
+        tokio::spawn(async move { task.oom.each(|| task.publish_oom()).await });
+        self.await_end(&self.init);
     }
 
-    fn await_end(self: &Arc<Self>, pod: &Arc<Pod>, process: &Arc<Process>) {
+    fn await_end(self: &Arc<Self>, process: &Arc<Process>) {
         let Some(child) = process.child() else { return };
-        let (task, pod, process) = (self.clone(), pod.clone(), process.clone());
+        let (task, process) = (self.clone(), process.clone());
         tokio::spawn(async move {
             let exit = child.ended().await;
             // Who starts it publishes that first.
@@ -118,9 +120,9 @@ impl Task {
                 task.end_others().await;
             }
             if task.oom.struck(exit.status) {
-                task.publish_oom(&pod);
+                task.publish_oom();
             }
-            task.publish_exit(&pod, &process, exit);
+            task.publish_exit(&process, exit);
             process.tell(exit);
         });
     }
@@ -248,20 +250,20 @@ impl Task {
     }
 
     /// Starts its first process, or the one that [`add_exec`](Self::add_exec) noted.
-    pub(crate) async fn start(self: &Arc<Self>, pod: &Arc<Pod>, exec_id: &str) -> Result<i32> {
+    pub(crate) async fn start(self: &Arc<Self>, exec_id: &str) -> Result<i32> {
         let process = self.process(exec_id)?;
         let _turn = process.turns.lock().await;
         process.allows(Verb::Start)?;
         match process.is_init() {
-            true => self.start_init(pod, &process).await,
+            true => self.start_init(&process).await,
             false => {
-                let started = self.start_exec(pod, &process).await;
+                let started = self.start_exec(&process).await;
                 started.inspect_err(|fault| process.give_up(fault.clone()))
             }
         }
     }
 
-    async fn start_init(&self, pod: &Pod, process: &Process) -> Result<i32> {
+    async fn start_init(&self, process: &Process) -> Result<i32> {
         let started = self.runtime.command(&["start", &self.id], self.bundle.path()).await;
         started.map_err(|fault| fault.while_doing("OCI runtime start failed"))?;
         process.did(Verb::Start)?;
@@ -271,13 +273,13 @@ impl Task {
             pid: pid.cast_unsigned(),
             ..Default::default()
         };
-        pod.events.publish("/tasks/start", "TaskStart", &event);
+        self.common.events.publish("/tasks/start", "TaskStart", &event);
         Ok(pid)
     }
 
-    async fn start_exec(self: &Arc<Self>, pod: &Arc<Pod>, process: &Arc<Process>) -> Result<i32> {
+    async fn start_exec(self: &Arc<Self>, process: &Arc<Process>) -> Result<i32> {
         self.init.allows(Verb::Exec)?;
-        let made = self.make_exec(pod, process).await;
+        let made = self.make_exec(process).await;
         made.map_err(|fault| fault.while_doing("OCI runtime exec failed"))?;
         process.did(Verb::Start)?;
         let pid = process.pid();
@@ -287,13 +289,13 @@ impl Task {
             pid: pid.cast_unsigned(),
             ..Default::default()
         };
-        pod.events.publish("/tasks/exec-started", "TaskExecStarted", &event);
-        self.await_end(pod, process);
+        self.common.events.publish("/tasks/exec-started", "TaskExecStarted", &event);
+        self.await_end(process);
         Ok(pid)
     }
 
-    async fn make_exec(&self, pod: &Pod, process: &Process) -> Result<()> {
-        let owner = owner(pod, &self.runtime, &self.id);
+    async fn make_exec(&self, process: &Process) -> Result<()> {
+        let owner = owner(&self.common, &self.runtime, &self.id);
         let stage = Stage::set(&self.bundle, process, owner).await?;
         let pid_file = self.bundle.exec_pid_file(&process.exec_id);
         let Stage { console, io, streams } = stage;
@@ -311,7 +313,7 @@ impl Task {
     }
 
     /// Removes a process that has ended or never begun; with its first one the container.
-    pub(crate) async fn delete(&self, pod: &Pod, exec_id: &str) -> Result<Deleted> {
+    pub(crate) async fn delete(&self, exec_id: &str) -> Result<Deleted> {
         let process = self.process(exec_id)?;
         let mut turn = process.turns.lock().await;
         process.allows(Verb::Delete)?;
@@ -323,7 +325,7 @@ impl Task {
             turn = process.turns.lock().await;
         }
         if process.is_init() {
-            self.remove(pod).await?;
+            self.remove().await?;
         }
         process.did(Verb::Delete)?;
         if let Some(io) = process.take_io() {
@@ -332,7 +334,7 @@ impl Task {
         drop(turn);
         let deleted = Deleted { pid: process.pid(), exit: process.exit() };
         match process.is_init() {
-            true => self.publish_delete(pod, deleted),
+            true => self.publish_delete(deleted),
             false => drop(lock(&self.execs).remove(exec_id)),
         }
         let others = if process.is_init() { self.execs() } else { Vec::new() };
@@ -341,20 +343,20 @@ impl Task {
     }
 
     /// The container and its root.
-    async fn remove(&self, pod: &Pod) -> Result<()> {
+    async fn remove(&self) -> Result<()> {
         match self.runtime.command(&["delete", &self.id], self.bundle.path()).await {
             Err(fault) if fault.code != Code::NOT_FOUND => return Err(fault),
             _ => {}
         }
-        unmount(pod, &self.bundle).await
+        unmount(&self.common, &self.bundle).await
     }
 
-    fn publish_oom(&self, pod: &Pod) {
+    fn publish_oom(&self) {
         let event = TaskOOM { container_id: self.id.clone(), ..Default::default() };
-        pod.events.publish("/tasks/oom", "TaskOOM", &event);
+        self.common.events.publish("/tasks/oom", "TaskOOM", &event);
     }
 
-    fn publish_exit(&self, pod: &Pod, process: &Process, exit: Exit) {
+    fn publish_exit(&self, process: &Process, exit: Exit) {
         let id = if process.is_init() { &self.id } else { &process.exec_id };
         let event = TaskExit {
             container_id: self.id.clone(),
@@ -364,11 +366,10 @@ impl Task {
             exited_at: MessageField::some(timestamp(exit.at)),
             ..Default::default()
         };
-        pod.events.publish("/tasks/exit", "TaskExit", &event);
+        self.common.events.publish("/tasks/exit", "TaskExit", &event);
     }
 
-    fn publish_delete(&self, pod: &Pod, deleted: Deleted) {
-        pod.remove(&self.id);
+    fn publish_delete(&self, deleted: Deleted) {
         let event = TaskDelete {
             container_id: self.id.clone(),
             pid: deleted.pid.cast_unsigned(),
@@ -376,7 +377,7 @@ impl Task {
             exited_at: MessageField::some(exited_at(deleted.exit)),
             ..Default::default()
         };
-        pod.events.publish("/tasks/delete", "TaskDelete", &event);
+        self.common.events.publish("/tasks/delete", "TaskDelete", &event);
     }
 }
 

@@ -64,7 +64,7 @@ impl Service {
             Err(fault) if fault.code == Code::NOT_FOUND && !self.0.is_of(id) => return Err(fault),
             Err(_) => None,
         };
-        if self.0.has_tasks() {
+        if self.0.common.has_containers() {
             return Err(Fault::precondition(format!("sandbox {id:?} has containers")));
         }
         if let Some(sandbox) = sandbox {
