@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::sink::{self, Sink};
 use crate::{
     error::{Doing, Result},
+    log,
     ready::{self, Watched},
 };
 
@@ -33,8 +34,11 @@ pub(super) fn output(
     let from = ready::for_reading(from);
     let from = from.doing(|| "cannot watch a stream")?;
     Ok(async move {
-        // Nobody can be told of an error here, and the process sees a broken pipe.
-        let _ = drain(&from, &sink, pages, ended).await;
+        match drain(&from, &sink, pages, ended).await {
+            // A terminal that nobody holds any more ends in EIO; a logger may go before its process.
+            Ok(()) | Err(Errno::IO | Errno::PIPE) => {}
+            Err(errno) => log::warning(&format!("an output is cut off: {errno}")),
+        }
         drop(from);
         sink.close().await;
     })
@@ -66,7 +70,6 @@ async fn drain(
                     _ = ended.changed() => {}
                 },
             },
-            // EIO is a terminal that nobody holds any more.
             Err(errno) => return Err(errno),
         }
     }
