@@ -4,7 +4,7 @@
 
 use std::{
     convert::Infallible,
-    ffi::CString,
+    ffi::{CStr, CString},
     os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd},
 };
 
@@ -71,57 +71,26 @@ pub(crate) fn run(plan: &Plan, process: &Process, fds: &Fds) -> ! {
 }
 
 fn be_born(plan: &Plan, process: &Process, fds: &Fds) -> Result<Infallible, Failure> {
-    let namespaces = &plan.namespaces;
     at(Step::Sync, namespaces::start_child())?;
     at(Step::Sync, sys::process::close_from_except(3 + process.preserve_fds, &fds.all()))?;
-    at(Step::Sync, wait_for_maps(plan, fds))?;
-    at(Step::TimeOffsets, namespaces::time(namespaces, &fds.procfs))?;
-    at(Step::Root, namespaces::become_root(namespaces))?;
-    each(Step::Join, &fds.joined, NamespaceFd::enter)?;
-    at(Step::Unshare, namespaces::unshare(namespaces))?;
-    at(Step::Loopback, namespaces::loopback(namespaces))?;
+    enter_namespaces(plan, fds)?;
     // From here on the process is on its way into a place that others may share: nobody there may
     // trace it or look through it at the host (CVE-2016-9962).
     at(Step::Sync, rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable))?;
-
-    let tasks = at(Step::Sync, fds.sync.expect(ToChild::Cgroup))?;
-    at(Step::Cgroup, cgroup::enter(&tasks))?;
-    process::use_all_cpus();
-    at(Step::Cgroup, namespaces::unshare_cgroup(namespaces))?;
-    drop(tasks);
+    enter_cgroup(plan, fds)?;
     at(Step::Sync, ask_for_devices(plan, fds))?;
-
     at(Step::Keyring, new_keyring(plan, process, &fds.procfs))?;
     at(Step::Session, rustix::process::setsid())?;
 
     rustix::process::umask(Mode::empty());
-    let root = at(Step::Rootfs, rootfs::prepare(&plan.rootfs, fds.root_source.as_ref()))?;
-    mount_all(plan, &root, fds)?;
-    each(Step::Device, &plan.devices, |device| rootfs::node(&root, device))?;
-    at(Step::DevLinks, dev_links(plan, &root))?;
-    at(Step::Cwd, root.directory(process.cwd_path()).map(drop))?;
-
+    let root = build_root(plan, process, fds)?;
     at(Step::Sync, ask_for_hooks(plan, fds))?;
     run_hooks(Step::HookCreateContainer, &plan.hooks.create_container, "creating", plan)?;
-
     at(Step::Console, console(process, &root, fds))?;
-    at(
-        Step::Hostname,
-        plan.hostname.as_ref().map_or(Ok(()), |name| rustix::system::sethostname(name.to_bytes())),
-    )?;
-    at(
-        Step::Domainname,
-        plan.domainname
-            .as_ref()
-            .map_or(Ok(()), |name| rustix::system::setdomainname(name.to_bytes())),
-    )?;
+    at(Step::Hostname, set_name(plan.hostname.as_deref(), rustix::system::sethostname))?;
+    at(Step::Domainname, set_name(plan.domainname.as_deref(), rustix::system::setdomainname))?;
     each(Step::Sysctl, &plan.sysctls, |sysctl| write_sysctl(sysctl, &fds.procfs))?;
-    each(Step::Remount, &plan.mounts, |mount| rootfs::late_read_only(&root, mount))?;
-    each(Step::ReadonlyPath, &plan.readonly_paths, |path| rootfs::read_only(&root, path))?;
-    let mut masks = Masks::default();
-    each(Step::MaskedPath, &plan.masked_paths, |path| masks.cover(&root, path))?;
-    drop(masks);
-    at(Step::RootReadonly, rootfs::set_read_only(&root, &plan.rootfs))?;
+    protect_root(plan, &root)?;
     set_labels(process, &fds.procfs)?;
     at(Step::Pivot, rootfs::enter(&root, &plan.rootfs))?;
     drop(root);
@@ -133,6 +102,44 @@ fn be_born(plan: &Plan, process: &Process, fds: &Fds) -> Result<Infallible, Fail
     at(Step::Start, wait_for_start(fds.fifo.as_ref()))?;
     run_hooks(Step::HookStartContainer, &plan.hooks.start_container, "created", plan)?;
     at(Step::Exec, process::replace(&program.path, process, program.home.as_deref()))
+}
+
+/// All but the cgroup's, which hides what is above it.
+fn enter_namespaces(plan: &Plan, fds: &Fds) -> Result<(), Failure> {
+    let namespaces = &plan.namespaces;
+    at(Step::Sync, wait_for_maps(plan, fds))?;
+    at(Step::TimeOffsets, namespaces::time(namespaces, &fds.procfs))?;
+    at(Step::Root, namespaces::become_root(namespaces))?;
+    each(Step::Join, &fds.joined, NamespaceFd::enter)?;
+    at(Step::Unshare, namespaces::unshare(namespaces))?;
+    at(Step::Loopback, namespaces::loopback(namespaces))
+}
+
+fn enter_cgroup(plan: &Plan, fds: &Fds) -> Result<(), Failure> {
+    let tasks = at(Step::Sync, fds.sync.expect(ToChild::Cgroup))?;
+    at(Step::Cgroup, cgroup::enter(&tasks))?;
+    process::use_all_cpus();
+    at(Step::Cgroup, namespaces::unshare_cgroup(&plan.namespaces))
+}
+
+/// The root filesystem with everything that is mounted and made in it.
+fn build_root(plan: &Plan, process: &Process, fds: &Fds) -> Result<Root, Failure> {
+    let root = at(Step::Rootfs, rootfs::prepare(&plan.rootfs, fds.root_source.as_ref()))?;
+    mount_all(plan, &root, fds)?;
+    each(Step::Device, &plan.devices, |device| rootfs::node(&root, device))?;
+    at(Step::DevLinks, dev_links(plan, &root))?;
+    at(Step::Cwd, root.directory(process.cwd_path()).map(drop))?;
+    Ok(root)
+}
+
+/// Makes read-only, and out of sight, what is to be: nothing of ours is written there any more.
+fn protect_root(plan: &Plan, root: &Root) -> Result<(), Failure> {
+    each(Step::Remount, &plan.mounts, |mount| rootfs::late_read_only(root, mount))?;
+    each(Step::ReadonlyPath, &plan.readonly_paths, |path| rootfs::read_only(root, path))?;
+    let mut masks = Masks::default();
+    each(Step::MaskedPath, &plan.masked_paths, |path| masks.cover(root, path))?;
+    drop(masks);
+    at(Step::RootReadonly, rootfs::set_read_only(root, &plan.rootfs))
 }
 
 /// What the last call needs.
@@ -262,6 +269,11 @@ fn console(process: &Process, root: &Root, fds: &Fds) -> Result<(), Errno> {
     let (Some(terminal), Some(console)) = (process.terminal, &fds.console) else { return Ok(()) };
     let slave = process::open_terminal(root, terminal, console.as_fd())?;
     rootfs::console(root, &slave)
+}
+
+/// `set` is sethostname(2) or setdomainname(2).
+fn set_name(name: Option<&CStr>, set: fn(&[u8]) -> Result<(), Errno>) -> Result<(), Errno> {
+    name.map_or(Ok(()), |name| set(name.to_bytes()))
 }
 
 fn write_sysctl(sysctl: &Sysctl, procfs: &Procfs) -> Result<(), Errno> {

@@ -28,6 +28,7 @@ use crate::{
     plan::{self, Plan, check_id},
     resctrl::Group,
     spawn::Child,
+    sync::Channel,
 };
 
 /// Whether the machine's root is at work, where the caller knows better.
@@ -144,7 +145,7 @@ fn check_terminal(plan: &Plan, options: &CreateOptions) -> Result<()> {
 
 fn make(
     plan: Plan,
-    options: CreateOptions,
+    mut options: CreateOptions,
     entry: &Entry,
     rootless: bool,
     ready: impl FnOnce() -> Result<()>,
@@ -154,7 +155,7 @@ fn make(
     entry.write(&state)?;
     let proxy = notify_proxy(&options, entry)?;
     let fifo = if options.start { None } else { Some(entry.make_fifo()?) };
-    let ends = Ends { fifo, console: options.console };
+    let ends = Ends { fifo, console: options.console.take() };
     let group = plan.intel_rdt.as_ref().map(Group::make).transpose()?;
     // Files take time, and the child has mounts to make meanwhile.
     let meanwhile = |pid| {
@@ -171,21 +172,8 @@ fn make(
     let launched = launch::launch(&plan, plan.process()?, ends, meanwhile, record);
     let container = Container { entry: entry.clone(), state };
     let finished = launched.and_then(|(child, channel, devices)| {
-        let finish = || {
-            if options.start {
-                launch::until_exec(&plan, &channel)?;
-            }
-            announce(&child, options.pid_file.as_deref(), options.pidfd_socket.as_deref())?;
-            if !options.start {
-                return Ok(());
-            }
-            container.run_poststart(&plan.hooks.poststart, child.pid)?;
-            match (&proxy, container.init()) {
-                (Some(proxy), Some(init)) => proxy.forward(&init),
-                _ => Ok(()),
-            }
-        };
-        finish().inspect_err(|_| {
+        let done = finish(&plan, &options, &container, proxy.as_ref(), (&child, &channel));
+        done.inspect_err(|_| {
             child.end();
             let _ = container.cgroup().remove(true);
         })?;
@@ -201,6 +189,29 @@ fn make(
         }
     })?;
     Ok((container.state, Process { pid: child.pid, pidfd: child.pidfd }, plan.warnings))
+}
+
+/// The process is there: tells the caller of it and, if it is to run its program at once, does what
+/// `start` does.
+fn finish(
+    plan: &Plan,
+    options: &CreateOptions,
+    container: &Container,
+    proxy: Option<&Proxy>,
+    (child, channel): (&Child, &Channel),
+) -> Result<()> {
+    if options.start {
+        launch::until_exec(plan, channel)?;
+    }
+    announce(child, options.pid_file.as_deref(), options.pidfd_socket.as_deref())?;
+    if !options.start {
+        return Ok(());
+    }
+    container.run_poststart(&plan.hooks.poststart, child.pid)?;
+    match (proxy, container.init()) {
+        (Some(proxy), Some(init)) => proxy.forward(&init),
+        _ => Ok(()),
+    }
 }
 
 /// The directory is made by create, because it is mounted then; the socket in it is bound by

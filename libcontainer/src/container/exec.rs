@@ -163,22 +163,7 @@ impl Container {
         let initial = process.exec_cpu_affinity.initial.as_ref();
         let pinned = initial.map(Pinned::to).transpose();
         let _pinned = pinned.map_err(|errno| explain::cpu_affinity("initial", errno.into()))?;
-        let attempt = |join: &Join<'_>, into: Option<&OwnedFd>| {
-            let (into, run) = (into.map(AsFd::as_fd), || join.run(plan, process));
-            spawn::by_joiner(
-                0,
-                into,
-                |tell| join.enter(process, tell),
-                run,
-                |joiner| {
-                    let Some(moved) = &join.moved else { return Ok(()) };
-                    self.cgroup().adopt(joiner, sub, init)?;
-                    rustix::io::write(moved, &1_u64.to_ne_bytes())
-                        .doing(|| "cannot go on")
-                        .map(drop)
-                },
-            )
-        };
+        let attempt = |join: &Join<'_>, into| self.attempt(plan, process, join, into, (init, sub));
         let child = match attempt(&join, into) {
             // The container moved its init further down and handed controllers on, so that its own
             // cgroup takes no process any more (cgroups(7), "no internal processes").
@@ -200,6 +185,24 @@ impl Container {
             Refusal::Error(error) => error,
             Refusal::Failure(failure) => explain::failure(plan, &failure),
         })
+    }
+
+    /// With a cgroup it is born in, or is on its way by itself or by systemd.
+    fn attempt(
+        &self,
+        plan: &Plan,
+        process: &plan::Process,
+        join: &Join<'_>,
+        into: Option<&OwnedFd>,
+        (init, sub): (i32, &[String]),
+    ) -> Result<Child, Refusal> {
+        let adopt = |joiner| {
+            let Some(moved) = &join.moved else { return Ok(()) };
+            self.cgroup().adopt(joiner, sub, init)?;
+            rustix::io::write(moved, &1_u64.to_ne_bytes()).doing(|| "cannot go on").map(drop)
+        };
+        let (into, run) = (into.map(AsFd::as_fd), || join.run(plan, process));
+        spawn::by_joiner(0, into, |tell| join.enter(process, tell), run, adopt)
     }
 
     /// A container without a mount namespace lives in a chroot, which setns(2) does not enter.

@@ -103,6 +103,16 @@ fn mode(at: &str, device: &LinuxDevice, faults: &mut Vec<Error>) -> u32 {
     mode & 0o7777
 }
 
+fn check_path(at: &str, path: &Path, faults: &mut Vec<Error>) {
+    let fault = match leaves_root(path) {
+        _ if !path.is_absolute() => "it must be absolute",
+        true => "it leaves the root filesystem",
+        false => return,
+    };
+    let what = format!("invalid device path {path:?}: {fault}");
+    faults.push(Error::config(format!("{at}.path"), what));
+}
+
 fn plan_one(
     at: &str,
     device: &LinuxDevice,
@@ -119,14 +129,7 @@ fn plan_one(
             return None;
         }
     };
-    if !device.path().is_absolute() {
-        let what = format!("invalid device path {:?}: it must be absolute", device.path());
-        faults.push(Error::config(format!("{at}.path"), what));
-    } else if leaves_root(device.path()) {
-        let what =
-            format!("invalid device path {:?}: it leaves the root filesystem", device.path());
-        faults.push(Error::config(format!("{at}.path"), what));
-    }
+    check_path(at, device.path(), faults);
     let mut number = |name: &str, value: i64, max: u32| {
         u32::try_from(value).ok().filter(|number| *number <= max).unwrap_or_else(|| {
             let what = format!("invalid device number {value}: it must be from 0 to {max}");

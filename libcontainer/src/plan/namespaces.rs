@@ -199,21 +199,8 @@ fn user_namespace(
     let uids = id_maps("linux.uidMappings", linux.uid_mappings(), faults);
     let gids = id_maps("linux.gidMappings", linux.gid_mappings(), faults);
     if !plan.makes(LinuxNamespaceType::User) {
-        let joined = plan.joined(LinuxNamespaceType::User).is_some();
-        if !(joined || uids.is_empty() && gids.is_empty()) {
-            faults.push(
-                Error::config(
-                    "linux.uidMappings",
-                    "user namespace mappings specified, but user namespace isn't enabled in the config",
-                )
-                .hint("add {\"type\": \"user\"} to linux.namespaces"),
-            );
-        }
-        if !joined && host.euid != 0 {
-            faults.push(
-                Error::config("linux.namespaces", "rootless container requires user namespaces")
-                    .hint("`rtn spec --rootless` writes a configuration that an ordinary user can run"),
-            );
+        if plan.joined(LinuxNamespaceType::User).is_none() {
+            check_host_ids(&uids, &gids, host, faults);
         }
         return None;
     }
@@ -236,6 +223,25 @@ fn user_namespace(
         MapWriter::Helpers
     };
     Some(UserNamespace { uids, gids, written_by })
+}
+
+/// Of a container without a user namespace.
+fn check_host_ids(uids: &[IdMap], gids: &[IdMap], host: &Host, faults: &mut Vec<Error>) {
+    if !(uids.is_empty() && gids.is_empty()) {
+        faults.push(
+            Error::config(
+                "linux.uidMappings",
+                "user namespace mappings specified, but user namespace isn't enabled in the config",
+            )
+            .hint("add {\"type\": \"user\"} to linux.namespaces"),
+        );
+    }
+    if host.euid != 0 {
+        faults.push(
+            Error::config("linux.namespaces", "rootless container requires user namespaces")
+                .hint("`rtn spec --rootless` writes a configuration that an ordinary user can run"),
+        );
+    }
 }
 
 /// Linux 4.15 takes 340 lines in a map.

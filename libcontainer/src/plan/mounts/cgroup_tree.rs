@@ -5,63 +5,63 @@ use std::os::unix::ffi::OsStrExt;
 use oci_spec::runtime::LinuxNamespaceType;
 
 use super::{Action, Mount, Surroundings, label::with_label, text};
+use crate::cgroup::Hierarchy;
 
 /// A cgroup v1 tree: a tmpfs with a directory for each hierarchy. In a cgroup namespace each is
 /// mounted anew and shows the container's cgroup as its root; else the container's own directory
 /// of the host's tree is bound there.
 pub(super) fn mounts(mount: Mount, around: &Surroundings<'_>) -> Vec<Mount> {
-    let private = around.namespaces.private(LinuxNamespaceType::Cgroup);
     // What is to hold for all of the tree holds for each mount of it.
     let set = (mount.set | mount.set_all) & !mount.clear_all;
-    let (index, readonly) = (mount.index, set & libc::MS_RDONLY);
+    let top = Mount {
+        source: text(b"tmpfs"),
+        set: set & !libc::MS_RDONLY,
+        late_readonly: set & libc::MS_RDONLY != 0,
+        ..Mount::plain(
+            mount.index,
+            mount.destination.clone(),
+            filesystem("tmpfs", &with_label("mode=755".to_owned(), "tmpfs", around.mount_label)),
+        )
+    };
+    let hierarchies = &around.hierarchies.v1;
+    let below = hierarchies.iter().flat_map(|it| hierarchy(it, &mount, set, around));
+    std::iter::once(top).chain(below).collect()
+}
+
+/// The mount of a hierarchy, and a link for each of its controllers that has another name.
+fn hierarchy(
+    hierarchy: &Hierarchy,
+    tree: &Mount,
+    set: u64,
+    around: &Surroundings<'_>,
+) -> Vec<Mount> {
+    let name = hierarchy.mount.file_name().and_then(|name| name.to_str());
+    let Some(name) = name else { return Vec::new() };
     let below = |name: &str, source: &[u8], action, set| Mount {
         source: text(source),
         set,
         of_cgroup: true,
-        ..Mount::plain(index, mount.destination.join(name), action)
+        ..Mount::plain(tree.index, tree.destination.join(name), action)
     };
-    let data = with_label("mode=755".to_owned(), "tmpfs", around.mount_label);
-    let mut mounts = vec![Mount {
-        source: text(b"tmpfs"),
-        set: set & !libc::MS_RDONLY,
-        late_readonly: readonly != 0,
-        ..Mount::plain(
-            index,
-            mount.destination.clone(),
-            Action::Filesystem {
-                fstype: text(b"tmpfs"),
-                data: text(data.as_bytes()),
-                copy_up: false,
-            },
-        )
-    }];
-    for hierarchy in &around.hierarchies.v1 {
-        let Some(name) = hierarchy.mount.file_name().and_then(|name| name.to_str()) else {
-            continue;
-        };
-        let controllers = hierarchy.controllers.join(",");
-        let inside = around.cgroup.place.paths().get(&hierarchy.controllers[0]);
-        mounts.push(match inside {
-            _ if private => below(
-                name,
-                b"cgroup",
-                Action::Filesystem {
-                    fstype: text(b"cgroup"),
-                    data: text(controllers.as_bytes()),
-                    copy_up: false,
-                },
-                set,
-            ),
-            Some(path) => below(name, path.as_os_str().as_bytes(), Action::bind(false), set),
-            None => continue,
-        });
-        for controller in hierarchy.controllers.iter().filter(|controller| *controller != name) {
-            if hierarchy.controllers.len() > 1 {
-                mounts.push(below(controller, name.as_bytes(), Action::Symlink, 0));
-            }
+    let controllers = &hierarchy.controllers;
+    let mounted = match around.cgroup.place.paths().get(&controllers[0]) {
+        _ if around.namespaces.private(LinuxNamespaceType::Cgroup) => {
+            below(name, b"cgroup", filesystem("cgroup", &controllers.join(",")), set)
         }
+        Some(path) => below(name, path.as_os_str().as_bytes(), Action::bind(false), set),
+        None => return Vec::new(),
+    };
+    let others = controllers.iter().filter(|other| controllers.len() > 1 && *other != name);
+    let links = others.map(|other| below(other, name.as_bytes(), Action::Symlink, 0));
+    std::iter::once(mounted).chain(links).collect()
+}
+
+fn filesystem(kind: &str, data: &str) -> Action {
+    Action::Filesystem {
+        fstype: text(kind.as_bytes()),
+        data: text(data.as_bytes()),
+        copy_up: false,
     }
-    mounts
 }
 
 /// Without a cgroup namespace of its own a container gets the host's v2 tree, bound: to mount
