@@ -103,6 +103,7 @@ fn is_spared(
     let less = |left: u32| left.checked_sub(1);
     let spared = counts && spare.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok();
     if spared {
+        let reason = reason.replace('\n', " ");
         eprintln!("again {}, which failed once: {reason} ({place})", statement.id);
     }
     spared

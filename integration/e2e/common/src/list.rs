@@ -98,7 +98,7 @@ fn judge<V>(name: &str, test: fn() -> V) -> V {
         if !excused && !spared() {
             resume_unwind(Box::new(told));
         }
-        let again = format!("again {name}, which failed once: {told}");
+        let again = format!("again {name}, which failed once: {}", told.replace('\n', " "));
         AGAIN.lock().unwrap_or_else(PoisonError::into_inner).push(again);
         let _alone = TRIES.write().unwrap_or_else(PoisonError::into_inner);
         test()
