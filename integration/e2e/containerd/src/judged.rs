@@ -15,9 +15,10 @@ pub const CUT_OFF: &str = "the output is cut off";
 
 /// A test runs once more, which is told, for what containerd's client is known to lose.
 pub fn expect_a_hasty_client() {
-    if daemon::version() >= (1, 7) {
-        list::once_more_if(|words| words.contains(CUT_OFF) || words.contains("\n  left: \"\"\n"));
-    }
+    list::once_more_if(match daemon::version() >= (1, 7) {
+        true => |words| words.contains(CUT_OFF) || list::said_nothing(words),
+        false => list::said_nothing,
+    });
 }
 
 /// What `ctr` is told, and where rtn's shim is.
