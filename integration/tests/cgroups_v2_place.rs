@@ -5,6 +5,7 @@ use std::{
     fs,
     os::fd::AsRawFd,
     path::{Path, PathBuf},
+    thread,
 };
 
 use integration::{Bundle, Feature, Kind, Mode, Test, host, leftovers, needs, only_on};
@@ -98,6 +99,33 @@ fn controllers_are_handed_down_to_the_leaf_and_only_the_leaf_is_removed() {
     }
     assert_eq!(handed_on.trim(), "", "what is below the leaf is the container's business");
     assert!(!leaf.exists() && parent.0.join("a").exists());
+}
+
+/// Who comes second finds a controller named that the first one is still enabling.
+#[test]
+fn neighbours_below_a_new_cgroup_all_get_their_limits() {
+    let test = Test::new();
+    needs!(Feature::Cgroupfs, Feature::CgroupV2("hugetlb"));
+    let limits = json!([{ "pageSize": "2MB", "limit": 4 << 20 }]);
+    let named = |name: &String| {
+        let bundle = resources(test.bundle_named(name), "hugepageLimits", limits.clone());
+        cgroups_path(bundle.serve(), &Parent::new(&test).below(name))
+    };
+    let names: Vec<String> = (0..8).map(|number| number.to_string()).collect();
+    let bundles: Vec<Bundle> = names.iter().map(named).collect();
+    for _ in 0..8 {
+        let parent = Parent::new(&test);
+        let create = |(name, bundle)| test.create_as(&format!("-{name}"), &[], bundle);
+        let containers: Vec<_> = thread::scope(|scope| {
+            let pairs = names.iter().zip(&bundles);
+            let threads: Vec<_> = pairs.map(|pair| scope.spawn(move || create(pair))).collect();
+            threads.into_iter().map(|thread| thread.join().expect("it is created")).collect()
+        });
+        for (name, container) in names.iter().zip(containers) {
+            assert_eq!(parent.read(&format!("{name}/hugetlb.2MB.max")), "4194304");
+            container.remove();
+        }
+    }
 }
 
 #[test]

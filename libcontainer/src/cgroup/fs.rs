@@ -148,11 +148,12 @@ impl<'a> Cgroupfs<'a> {
 
     fn limit(&self, limits: &Limits) -> Result<Entry> {
         let tree = self.make_tree(limits)?;
-        if let Some(path) = self.place.unified() {
-            enable(path, &limits.controllers);
+        let unified = self.place.unified().and_then(|path| tree.at(path));
+        if let Some(dir) = unified {
+            enable(dir.path(), &limits.controllers);
+            await_files(dir, limits);
         }
         tree.apply(&limits.writes)?;
-        let unified = self.place.unified().and_then(|path| tree.at(path));
         if let (Some(devices), Some(dir)) = (&limits.devices, unified) {
             attach(devices, dir)?;
         }
@@ -323,6 +324,17 @@ fn enable(path: &Path, wanted: &[String]) {
         for name in &line {
             let _ = parent.write("cgroup.subtree_control", name);
         }
+    }
+}
+
+/// cgroup.controllers names a controller from the moment on that somebody begins to enable it above,
+/// maybe for the neighbour that is made at the same time; its files are there when that is done. Any
+/// write to a cgroup.subtree_control, of nothing as well, waits for it (cgroup_mutex).
+fn await_files(dir: &Dir, limits: &Limits) {
+    let mut wanted =
+        limits.writes.iter().filter(|write| limits.controllers.contains(&write.controller));
+    if !wanted.all(|write| dir.exists(&write.file)) {
+        let _ = dir.write("cgroup.subtree_control", "\n");
     }
 }
 
