@@ -121,7 +121,7 @@ fn pids_of_the_pod() {
     assert_ne!(second.exec(&["ls", "/proc/1/root/"]).status, 0);
     assert_ne!(second.exec(&["cat", "/proc/1/exe"]).status, 0);
     // AppArmor may say so; else the signal is lost.
-    second.exec(&["kill", "-KILL", "1"]);
+    second.exec(&["sh", "-c", "kill -KILL 1"]);
     assert!(host::is_alive(pod.pid()), "nobody in there can end it");
     // What a process leaves behind is waited for.
     second.shell("(sleep 0.1 &)");
