@@ -1,4 +1,4 @@
-//! The containers that this shim serves, and what they share.
+//! The containers that this shim serves.
 
 use std::{
     collections::BTreeMap,
